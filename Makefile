@@ -1,0 +1,64 @@
+# make book [PROFILE=smoke|laptop|gpu]   install, run the notebooks, build the book
+# make test                              everything that must hold
+PYTHON ?= python3
+PROFILE ?= laptop
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+BOOK := $(VENV)/.installed-book
+DEV := $(VENV)/.installed-dev
+TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS=$(CURDIR)/build/test/models OMP_NUM_THREADS=1 PYTHONHASHSEED=0
+NBVAL := --nbval-current-env --nbval-cell-timeout 120 -p no:cacheprovider
+
+.PHONY: help book test lint unit notebooks nbval readme benchmarks clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robustnb needs Python 3.11 or newer; say make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(BOOK): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the book's tools and torch (two minutes, 6 GB, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book]'
+	@touch $@
+
+$(DEV): $(BOOK)
+	@echo "installing the test tools"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+book: $(BOOK)
+	$(BIN)/robustnb book --profile $(PROFILE) --jobs $(JOBS)
+
+test: lint unit nbval
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The smoke notebooks are run and the book is built from a clean state, strictly, under build/test.
+notebooks: $(DEV)
+	rm -rf build/test/_build
+	$(TEST) $(BIN)/robustnb book --profile smoke --jobs $(JOBS)
+
+unit: notebooks
+	$(TEST) $(BIN)/pytest -n 2 --dist loadfile tests
+	$(TEST) $(BIN)/pytest --doctest-modules robustnb
+
+nbval: notebooks
+	$(TEST) $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval-lax notebooks
+	$(TEST) ROBUSTNB_FRESH=1 $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval build/test/stage/book/papers/*.ipynb
+
+readme: $(BOOK)
+	$(BIN)/robustnb readme
+
+benchmarks: $(DEV)
+	$(BIN)/python benchmarks/trades.py
+	$(BIN)/python benchmarks/book.py
+
+clean:
+	rm -rf build _build book/papers

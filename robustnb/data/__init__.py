@@ -1,0 +1,21 @@
+"""Data sets as uint8 images and int64 labels with known digests, from whichever source answers."""
+
+from robustnb._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Dataset": "robustnb.data.sets",
+        "Listing": "robustnb.data.loading",
+        "Split": "robustnb.data.sets",
+        "catalogue": "robustnb.data.sets",
+        "describe": "robustnb.data.loading",
+        "fetch": "robustnb.data.loading",
+        "find": "robustnb.data.sets",
+        "load": "robustnb.data.loading",
+        "loaded": "robustnb.data.loading",
+        "subset": "robustnb.data.tensors",
+        "to_unit": "robustnb.data.tensors",
+        "verify": "robustnb.data.loading",
+    },
+)

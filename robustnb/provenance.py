@@ -1,0 +1,145 @@
+"""Which code a result depends on: the static import closure of robustnb, digested by meaning.
+
+A module's digest is that of its syntax tree without docstrings, so comments, docstrings and layout
+do not count. Imports inside functions count; `from package import name` follows the package's
+lazy exports to the module that defines the name.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGE = "robustnb"
+
+
+def _root() -> Path:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{PACKAGE} is not installed; run `pip install -e .`")
+    return Path(spec.origin).parent
+
+
+def module_file(module: str) -> Path | None:
+    """The source file of `module`, or None if there is no such module of robustnb."""
+    parts = module.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    base = _root().joinpath(*parts[1:])
+    for candidate in (base / "__init__.py", base.with_suffix(".py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+class _DropDocstrings(ast.NodeTransformer):
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = body[0] if body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                if isinstance(first.value.value, str):
+                    node.body = node.body[1:]
+        return node
+
+
+def source_digest(source: str) -> str:
+    """SHA-256 of Python source up to comments, docstrings and layout."""
+    tree = _DropDocstrings().visit(ast.parse(source))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _exports(tree: ast.Module) -> dict[str, str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "lazy":
+            value = ast.literal_eval(node.args[1])
+            return {str(name): str(module) for name, module in value.items()}
+    return {}
+
+
+def _parents(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        yield ".".join(parts[:end])
+
+
+def _from_import(base: str, names: Iterable[str]) -> Iterator[str]:
+    file = module_file(base)
+    if file is None:
+        return
+    yield base
+    exports = _exports(ast.parse(file.read_text(encoding="utf-8")))
+    for name in names:
+        if name in exports:
+            yield exports[name]
+        elif module_file(f"{base}.{name}") is not None:
+            yield f"{base}.{name}"
+
+
+def imported_modules(source: str, package: str = "") -> set[str]:
+    """Modules of robustnb that `source` imports itself; `package` resolves relative imports.
+
+    A whole package imported by name (`import robustnb.attacks`) counts with all its exports.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                file = module_file(alias.name)
+                if file is not None:
+                    found.add(alias.name)
+                    found.update(_exports(ast.parse(file.read_text(encoding="utf-8"))).values())
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            if base.split(".")[0] == PACKAGE:
+                found.update(_from_import(base, [alias.name for alias in node.names]))
+    return {parent for module in found for parent in _parents(module)}
+
+
+@cache
+def _digest_and_imports(module: str, stamp: int) -> tuple[str, frozenset[str]]:
+    file = module_file(module)
+    assert file is not None
+    source = file.read_text(encoding="utf-8")
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    return source_digest(source), frozenset(imported_modules(source, package))
+
+
+def closure(modules: Iterable[str]) -> dict[str, str]:
+    """Digest of every module of robustnb that `modules` reach by imports, themselves included.
+
+    Raises ImportError for a module that does not exist.
+    """
+    digests: dict[str, str] = {}
+    waiting = sorted(set(modules))
+    while waiting:
+        module = waiting.pop()
+        if module in digests:
+            continue
+        file = module_file(module)
+        if file is None:
+            raise ImportError(f"no module {module!r} in {_root()}")
+        digest, imports = _digest_and_imports(module, file.stat().st_mtime_ns)
+        digests[module] = digest
+        waiting.extend(imports - digests.keys())
+    return dict(sorted(digests.items()))
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def closure_digest(modules: Iterable[str]) -> str:
+    """One digest for the closure of `modules`."""
+    return digest(closure(modules))
