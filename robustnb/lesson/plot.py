@@ -1,0 +1,288 @@
+"""One style for every figure: few colours safe for colour blindness, direct labels, bands.
+
+`use()` sets the style, `figure` opens a figure as wide as the text (or wider), and `finish` closes
+it and shows it as a PNG whose bytes depend on the figure alone. The background is opaque and very
+light, so that a figure reads the same on a white and on a dark page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's set, darkened so that each has contrast 4.5 with the paper: its text can be read
+PALETTE: dict[str, str] = {
+    "blue": "#0067a5",
+    "vermillion": "#b84d00",
+    "green": "#007a58",
+    "purple": "#a8467f",
+    "ochre": "#8a6500",
+    "black": "#222222",
+}
+palette: tuple[str, ...] = tuple(PALETTE.values())
+PAPER = "#fdfdfb"
+INK = "#222222"
+GREY = "#6b6b6b"
+_GRID = "#e4e4e0"
+_DPI = 200  # two device pixels for each of the 100 CSS pixels an inch
+_WIDTHS = {"column": 7.2, "wide": 9.6}  # inches, hence 720 and 960 CSS pixels
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (4, 1)))
+
+_STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "font.size": 12.5,
+    "axes.titlesize": 13.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 12.5,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "legend.fontsize": 11.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.9,
+    "axes.linewidth": 0.9,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 6.5,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "figure.dpi": _DPI,
+    "savefig.dpi": _DPI,
+    "figure.max_open_warning": 0,
+    "svg.hashsalt": "robustnb",
+}
+
+Provenance = Literal["slides", "paper", "official code", "third party", "derived here", "recalled"]
+_PROVENANCES = ("slides", "paper", "official code", "third party", "derived here", "recalled")
+
+
+def use() -> None:
+    """Set the style for the figures that follow; `figure` does it by itself."""
+    import matplotlib as mpl
+    import seaborn as sns
+    from cycler import cycler
+
+    mpl.rcdefaults()  # an earlier figure's settings must not leak into this one
+    sns.set_theme(context="notebook", style="ticks", palette=list(palette))
+    mpl.rcParams.update({**_STYLE, "axes.prop_cycle": cycler(color=palette)})
+
+
+def figure(
+    width: Literal["column", "wide"] = "column", aspect: float = 0.56, *, panels: int = 1
+) -> tuple[Figure, Any]:
+    """A figure with its axes: one, or an array of `panels` side by side.
+
+    `aspect` is height over width. The figure belongs to no window and no global state.
+    """
+    if width not in _WIDTHS:
+        raise ValueError(f"width must be 'column' or 'wide', got {width!r}")
+    if not 0.1 <= aspect <= 3:
+        raise ValueError(f"aspect is height over width, between 0.1 and 3, got {aspect}")
+    if panels < 1:
+        raise ValueError(f"panels must be at least 1, got {panels}")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as NewFigure
+
+    use()
+    size = (_WIDTHS[width], _WIDTHS[width] * aspect)
+    fig = NewFigure(figsize=size, dpi=_DPI)
+    fig.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # air inside the opaque card
+    FigureCanvasAgg(fig)
+    axes = fig.subplots(1, panels)
+    return fig, axes
+
+
+def style_of(index: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the index-th line: told apart in grey, too."""
+    if not 0 <= index < len(palette):
+        raise ValueError(f"there are {len(palette)} line styles; draw fewer lines, or more panels")
+    return {
+        "color": palette[index],
+        "marker": _MARKERS[index],
+        "linestyle": _DASHES[index],
+        "markeredgecolor": PAPER,
+        "markeredgewidth": 1.0,
+    }
+
+
+def band(
+    ax: Axes, x: Any, low: Any, high: Any, *, color: str = palette[0], label: str | None = None
+) -> None:
+    """A band from low to high over x: an interval, beside the line of its centre."""
+    ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0, label=label)
+
+
+def direct_label(
+    ax: Axes,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    color: str = INK,
+    offset: tuple[float, float] = (8, 0),
+    align: Literal["left", "center", "right"] = "left",
+) -> None:
+    """A label beside the thing it names, instead of a legend; offset in points, data at (x, y)."""
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=offset,
+        textcoords="offset points",
+        color=color,
+        ha=align,
+        va="center",
+        fontsize=11.5,
+        fontweight="bold",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
+        zorder=5,
+    )
+
+
+def label_ends(ax: Axes, *, gap: float = 0.065) -> None:
+    """Name every labelled line at its right end, in its colour, instead of a legend.
+
+    Labels nearer than `gap` (a share of the axes' height) are moved apart, in the lines' order.
+    Call it last: it reads the limits of the axes.
+    """
+    lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
+    if not lines:
+        raise ValueError("no line has a label; ax.plot(x, y, label='TRADES 6', **style_of(0))")
+    ax.set_xlim(ax.get_xlim())
+    ax.set_ylim(ax.get_ylim())
+    to_axes = ax.transData + ax.transAxes.inverted()
+    points: list[Any] = [line.get_xydata() for line in lines]
+    ends = [float(to_axes.transform(xy[-1])[1]) for xy in points]
+    order = sorted(range(len(lines)), key=lambda k: ends[k])
+    for k, height in zip(order, _apart([ends[k] for k in order], gap), strict=True):
+        ax.annotate(
+            str(lines[k].get_label()),
+            (1.015, height),
+            xycoords="axes fraction",
+            color=lines[k].get_color(),
+            fontsize=11.5,
+            fontweight="bold",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The sorted heights moved as little as need be, so that neighbours are `gap` apart."""
+    groups: list[list[float]] = []  # each [centre, size] of labels that touch
+    for height in heights:
+        groups.append([height, 1])
+        while len(groups) > 1:
+            (below, m), (above, n) = groups[-2:]
+            if above - below >= gap * (m + n) / 2:
+                break
+            groups[-2:] = [[(below * m + above * n) / (m + n), m + n]]
+    return [
+        centre + gap * (k - (size - 1) / 2) for centre, size in groups for k in range(int(size))
+    ]
+
+
+def reference_line(
+    ax: Axes,
+    value: float,
+    *,
+    provenance: Provenance,
+    axis: Literal["x", "y"] = "y",
+    label: str | None = None,
+) -> None:
+    """The paper's value as a grey dashed line; a recalled number says so: `paper (recalled)`."""
+    if provenance not in _PROVENANCES:
+        raise ValueError(f"provenance must be one of {', '.join(_PROVENANCES)}, got {provenance!r}")
+    words = label or ("paper" if provenance == "paper" else f"paper ({provenance})")
+    style: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 1}
+    text: dict[str, Any] = {"color": GREY, "fontsize": 11, "textcoords": "offset points"}
+    if axis == "y":
+        ax.axhline(value, **style)
+        at, where = (1.0, value), ax.get_yaxis_transform()
+        ax.annotate(words, at, xycoords=where, xytext=(-2, 4), ha="right", va="bottom", **text)
+    else:
+        ax.axvline(value, **style)
+        at, where = (value, 1.0), ax.get_xaxis_transform()
+        ax.annotate(words, at, xycoords=where, xytext=(5, -2), ha="left", va="top", **text)
+
+
+def percent(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
+    """Print shares in [0, 1] as per cent on that axis."""
+    from matplotlib.ticker import PercentFormatter
+
+    for name, side in (("x", ax.xaxis), ("y", ax.yaxis)):
+        if axis in (name, "both"):
+            side.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as PNG at twice the screen's resolution; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    fig.savefig(
+        buffer, format="png", dpi=_DPI, facecolor=PAPER, metadata={"Software": None, "Title": None}
+    )
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure as a notebook shows it: PNG bytes, and a text for who cannot see it."""
+
+    data: bytes = field(repr=False)
+    alt: str
+    size: tuple[int, int]  # width and height in CSS pixels
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the PNG."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        width, height = self.size
+        data = {
+            "image/png": base64.b64encode(self.data).decode("ascii"),
+            "text/plain": f"Figure: {self.alt}",
+        }
+        return data, {"image/png": {"width": width, "height": height, "alt": self.alt}}
+
+
+def finish(fig: Figure, alt: str) -> Picture:
+    """Close the figure; return the picture, as the last value of a cell, to show it.
+
+    `alt` says in a sentence what the figure shows. Every axis must name its quantity and unit.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty; say in one sentence what the figure shows")
+    for ax in _plotted(fig.axes):
+        for name, text in (("x", ax.get_xlabel()), ("y", ax.get_ylabel())):
+            shared = any(other.get_ylabel() for other in fig.axes) and name == "y"
+            if not text and not shared:
+                raise ValueError(f"the {name} axis has no label; ax.set_{name}label('eps (pixel)')")
+    width, height = (round(float(side) * 100) for side in fig.get_size_inches())
+    return Picture(png(fig), alt, (width, height))
+
+
+def _plotted(axes: Sequence[Axes]) -> list[Axes]:
+    """The axes that show numbers; an image has its axis off."""
+    return [ax for ax in axes if ax.axison and ax.get_label() != "<colorbar>"]
