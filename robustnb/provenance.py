@@ -69,17 +69,22 @@ def _parents(module: str) -> Iterator[str]:
         yield ".".join(parts[:end])
 
 
+def _exports_of(module: str) -> dict[str, str]:
+    file = module_file(module)
+    return {} if file is None else _exports(ast.parse(file.read_text(encoding="utf-8")))
+
+
 def _from_import(base: str, names: Iterable[str]) -> Iterator[str]:
-    file = module_file(base)
-    if file is None:
+    if module_file(base) is None:
         return
     yield base
-    exports = _exports(ast.parse(file.read_text(encoding="utf-8")))
+    exports = _exports_of(base)
     for name in names:
         if name in exports:
             yield exports[name]
         elif module_file(f"{base}.{name}") is not None:
             yield f"{base}.{name}"
+            yield from _exports_of(f"{base}.{name}").values()
 
 
 def imported_modules(source: str, package: str = "") -> set[str]:
@@ -91,10 +96,9 @@ def imported_modules(source: str, package: str = "") -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                file = module_file(alias.name)
-                if file is not None:
+                if module_file(alias.name) is not None:
                     found.add(alias.name)
-                    found.update(_exports(ast.parse(file.read_text(encoding="utf-8"))).values())
+                    found.update(_exports_of(alias.name).values())
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -120,7 +124,7 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
     Raises ImportError for a module that does not exist.
     """
     digests: dict[str, str] = {}
-    waiting = sorted(set(modules))
+    waiting = sorted({parent for module in modules for parent in _parents(module)})
     while waiting:
         module = waiting.pop()
         if module in digests:

@@ -1,0 +1,83 @@
+"""What an attack asks of a model at every iterate: the loss and the verdict, from one pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustnb.attacks import checks
+from robustnb.attacks.losses import LOSSES, Loss, fooled, kl
+from robustnb.models.modes import Model
+
+LossName = Literal["ce", "margin", "kl"]
+
+
+class Judge:
+    """Maps x_adv to (loss (N,), fooled (N,)) by one forward pass, and counts the passes.
+
+    With `targets` the loss is minus the loss towards them, and fooled means the target is hit.
+    For "kl" the clean logits come from `prepare(x)`, one pass for all restarts.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        y: Tensor,
+        *,
+        loss: LossName | Loss = "ce",
+        targets: Tensor | None = None,
+    ) -> None:
+        """Refuse a loss and targets that do not go together."""
+        if isinstance(loss, str):
+            checks.check_choice("loss", loss, tuple(LOSSES))
+        if targets is not None and loss == "kl":
+            raise ValueError('the loss "kl" knows no labels, so no targets; use loss="ce"')
+        if targets is not None and targets.shape != y.shape:
+            raise ValueError(f"targets must have y's shape {tuple(y.shape)}, got {targets.shape}")
+        self.model, self.y, self.loss, self.targets = model, y, loss, targets
+        self.clean: Tensor | None = None
+        self.forwards = self.backwards = 0  # in examples
+        self.fallen = torch.zeros_like(y, dtype=torch.bool)  # at any iterate so far
+        self._checked = False
+
+    def prepare(self, x: Tensor) -> Judge:
+        """Take the clean logits if the loss needs them."""
+        if self.loss == "kl":
+            with torch.no_grad():
+                self.clean = self.model(x)
+            self.forwards += len(x)
+        return self
+
+    def __call__(self, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the verdict of each example at x_adv."""
+        logits = self.model(x_adv)
+        self.forwards += len(x_adv)
+        self.backwards += len(x_adv) if torch.is_grad_enabled() else 0
+        checks.check_logits(logits, len(x_adv))
+        if not self._checked:
+            for labels in (self.y, self.targets):
+                if labels is not None:
+                    checks.check_classes(labels, logits)
+            self._checked = True
+        with torch.no_grad():
+            if self.targets is None:
+                hit = fooled(logits, self.y)
+            else:
+                hit = ~fooled(logits, self.targets)
+            self.fallen |= hit
+        return self._value(logits), hit
+
+    def _value(self, logits: Tensor) -> Tensor:
+        if self.loss == "kl":
+            assert self.clean is not None
+            return kl(self.clean, logits)
+        loss = self.loss if callable(self.loss) else LOSSES[self.loss]
+        value = loss(logits, self.y) if self.targets is None else -loss(logits, self.targets)
+        if value.shape != (len(logits),):
+            raise ValueError(
+                f"the loss must give one value per example ({len(logits)},), got shape "
+                f'{tuple(value.shape)}; use reduction="none"'
+            )
+        return value

@@ -1,0 +1,24 @@
+"""The networks of the papers and of the small profiles, and their train and evaluation modes."""
+
+from __future__ import annotations
+
+from robustnb._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "BinaryCNN": "robustnb.models.convnets",
+        "LightCNN": "robustnb.models.convnets",
+        "MLP": "robustnb.models.convnets",
+        "Normalize": "robustnb.models.layers",
+        "ResNet": "robustnb.models.resnets",
+        "SmallCNN": "robustnb.models.convnets",
+        "WideResNet": "robustnb.models.resnets",
+        "build": "robustnb.models.catalogue",
+        "evaluating": "robustnb.models.modes",
+        "parameter_count": "robustnb.models.layers",
+        "resnet18": "robustnb.models.resnets",
+        "training": "robustnb.models.modes",
+        "wide_resnet": "robustnb.models.resnets",
+    },
+)

@@ -1,0 +1,102 @@
+"""Build the static book with jupyter-book; the old one stays until the new one is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from robustnb.errors import RobustnbError
+from robustnb.reproduce.project import Project
+
+_CONFIGURATION = ("_config.yml", "_toc.yml")
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+_STAMP = ".inputs"
+_TAIL_LINES = 30
+_TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme")
+
+
+def source_root(project: Project) -> Path:
+    """Folder jupyter-book builds from: the checkout, or a copy of its pages for a build elsewhere.
+
+    Tests build elsewhere, so that they never touch the user's `book/papers` and `_build`.
+    """
+    if project.build == project.root / "build":
+        return project.root
+    stage = project.build / "stage"
+    stage.mkdir(parents=True, exist_ok=True)
+    for name in _CONFIGURATION:
+        shutil.copyfile(project.root / name, stage / name)
+    kept = stage / "book" / "papers"
+    for old in (stage / "book").glob("*"):
+        if old != kept:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    ignore = shutil.ignore_patterns("papers", "records", "__pycache__")
+    shutil.copytree(project.root / "book", stage / "book", ignore=ignore, dirs_exist_ok=True)
+    return stage
+
+
+def _inputs(source: Path, ledger: Path, package: Path) -> Iterator[Path]:
+    yield ledger
+    for name in _CONFIGURATION:
+        yield source / name
+    for folder in (source / "book", package):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def _digest(source: Path, ledger: Path, package: Path) -> str:
+    found = hashlib.sha256(repr([(tool, version(tool)) for tool in _TOOLS]).encode())
+    for path in _inputs(source, ledger, package):
+        found.update(str(path).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def build(project: Project, source: Path, *, report: Callable[[str], None]) -> Path:
+    """Build the book of `source` unless nothing changed, and return its first page.
+
+    A warning is an error. Raises RobustnbError with the end of the log when the build fails;
+    the book that was there before stays.
+    """
+    html = (project.root if source == project.root else project.build) / "_build" / "html"
+    page = html / "book" / "intro.html"
+    digest = _digest(source, project.ledger, project.root / "robustnb")
+    stamp = html / _STAMP
+    if page.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
+        report("the book is up to date")
+        return page
+    report("building the book")
+    output = project.build / "book"
+    shutil.rmtree(output, ignore_errors=True)
+    log = project.build / "logs" / "book.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
+    with log.open("w", encoding="utf-8") as stream:
+        result = subprocess.run(
+            [sys.executable, "-c", _JUPYTER_BOOK, *command],
+            env={**os.environ, "ROBUSTNB_LEDGER": str(project.ledger), "PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    built = output / "_build" / "html"
+    if result.returncode or not (built / "book" / "intro.html").is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        shown = [line for line in lines if "WARNING" in line or "ERROR" in line]
+        tail = "\n".join((shown or lines)[-_TAIL_LINES:])
+        raise RobustnbError(f"the book did not build; {log} says:\n{tail}")
+    (built / _STAMP).write_text(digest, encoding="utf-8")
+    old = project.build / "book" / "old"
+    if html.exists():
+        os.replace(html, old)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(built, html)
+    shutil.rmtree(old, ignore_errors=True)
+    return page

@@ -1,0 +1,275 @@
+"""The `robustnb` command.
+
+Exit codes: 0 done, 1 failed, 2 wrong name or value, 4 data not to be had, 5 a notebook did not
+run to its end, 6 another command holds the checkout, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from robustnb import __version__
+from robustnb.errors import RobustnbError, UsageError, unknown
+from robustnb.reproduce import profiles as profile_table
+from robustnb.reproduce.project import Project, find
+
+_INTERRUPTED = 130
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _complete_papers(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:
+    return [name for name in find().papers() if name.startswith(start)]
+
+
+def _complete_claims(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:
+    from robustnb.reproduce.registry import load_all
+
+    registry = load_all(find().claims)
+    return [c.id for paper in registry.values() for c in paper.claims if c.id.startswith(start)]
+
+
+class _Seeds(click.ParamType[list[int]]):
+    name = "seeds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[int]:
+        if isinstance(value, list):
+            return value
+        seeds: set[int] = set()
+        for part in str(value).split(","):
+            first, dash, last = part.partition("-")
+            try:
+                low, high = int(first), int(last if dash else first)
+            except ValueError:
+                self.fail(f"{value!r} is not a list of seeds; write 0-4 or 0,2,5", param, ctx)
+            if high < low:
+                self.fail(f"{part!r} counts backwards; write {high}-{low}", param, ctx)
+            seeds.update(range(low, high + 1))
+        return sorted(seeds)
+
+
+paper_argument = click.argument("paper", shell_complete=_complete_papers)
+profile_option = click.option(
+    "--profile",
+    default="laptop",
+    show_default=True,
+    shell_complete=lambda *_: list(profile_table.NAMES),
+    help="Size of the run: smoke, laptop, gpu or paper.",
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Runs at a time."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+_EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.version_option(__version__, prog_name="robustnb")
+def cli() -> None:
+    """Re-run and re-check the papers of the book."""
+
+
+@cli.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """Papers, claims, profiles and budgets."""
+    from robustnb.reproduce import show
+
+    click.echo(show.overview(find(), as_json=as_json))
+
+
+@cli.command("run")
+@paper_argument
+@profile_option
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "-p", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a parameter."
+)
+@click.option("--fresh", is_flag=True, help="Ignore a finished run and stored models.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def run_command(
+    paper: str, profile: str, seed: int, assignments: tuple[str, ...], fresh: bool, quiet: bool
+) -> None:
+    """Run one notebook with papermill and say where the result is."""
+    project = find()
+    project.notebook(paper)
+    size = profile_table.get(project.notebooks, profile)
+    from robustnb.reproduce.single import run_one
+
+    folder = run_one(
+        project, paper, size, seed, assignments, fresh=fresh, report=_silent if quiet else _say
+    )
+    click.echo(folder / "x.ipynb")
+
+
+def _silent(_line: str) -> None:
+    return None
+
+
+@cli.command("reproduce")
+@click.argument("papers", nargs=-1, shell_complete=_complete_papers)
+@profile_option
+@click.option("--seeds", type=_Seeds(), default="0", show_default=True, help="For example 0-4.")
+@jobs_option
+@click.option("--fresh", is_flag=True, help="Run again what is there.")
+@click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
+@click.option("--snakemake", "extra", multiple=True, help="A word passed on to Snakemake.")
+def reproduce_command(
+    papers: tuple[str, ...],
+    profile: str,
+    seeds: list[int],
+    jobs: int,
+    fresh: bool,
+    record: bool,
+    extra: tuple[str, ...],
+) -> None:
+    """Run papers (default: all) over seeds, then print what became of their claims."""
+    project, size = _checked(papers, profile)
+    from robustnb.reproduce import show
+    from robustnb.reproduce.pipeline import reproduce
+
+    ledger = reproduce(
+        project,
+        list(papers) or project.papers(),
+        size,
+        seeds,
+        jobs=jobs,
+        fresh=fresh,
+        record=record,
+        extra=extra,
+        report=_say,
+    )
+    click.echo(show.claims(ledger, list(papers) or project.papers(), as_json=False))
+
+
+def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_table.Profile]:
+    project = find()
+    for paper in papers:
+        project.notebook(paper)
+    return project, profile_table.get(project.notebooks, profile)
+
+
+@cli.command("book")
+@profile_option
+@jobs_option
+def book_command(profile: str, jobs: int) -> None:
+    """Run what is missing, draw the ledger and build the book."""
+    project, size = _checked((), profile)
+    from robustnb.reproduce.pipeline import make_book
+
+    page = make_book(project, size, jobs=jobs, report=_say)
+    click.echo(f"open {page}")
+
+
+@cli.command("claims")
+@click.argument("paper", required=False, shell_complete=_complete_papers)
+@json_option
+def claims_command(paper: str | None, as_json: bool) -> None:
+    """Verdict on each claim, from the runs and records there are."""
+    project = find()
+    papers = [project.notebook(paper).stem] if paper else project.papers()
+    from robustnb.reproduce import show
+    from robustnb.reproduce.pipeline import draw_ledger
+
+    click.echo(show.claims(draw_ledger(project), papers, as_json=as_json))
+
+
+@cli.command("why")
+@click.argument("claim", shell_complete=_complete_claims)
+@json_option
+def why_command(claim: str, as_json: bool) -> None:
+    """From a claim's verdict down to its runs, their parameters, code and data."""
+    project = find()
+    from robustnb.reproduce.registry import load_all
+
+    known = [c.id for paper in load_all(project.claims).values() for c in paper.claims]
+    if claim not in known:
+        raise unknown("claim", claim, known)
+    from robustnb.reproduce import show
+    from robustnb.reproduce.pipeline import draw_ledger
+
+    click.echo(show.why(draw_ledger(project), claim, as_json=as_json))
+
+
+@cli.command("readme", hidden=True)
+@click.option("--check", is_flag=True, help="Only say whether README.md is up to date.")
+def readme_command(check: bool) -> None:
+    """Write README's verdict table from the committed records."""
+    from robustnb.reproduce.pipeline import write_readme
+
+    if not write_readme(find(), check=check):
+        raise RobustnbError("README.md is not what book/records gives; run `make readme`")
+
+
+@cli.group("data")
+def data_group() -> None:
+    """Fetch, verify and list the data sets."""
+
+
+def _data_names(names: tuple[str, ...]) -> list[str]:
+    from robustnb.data import catalogue
+
+    for name in names:
+        if name not in catalogue():
+            raise unknown("data set", name, catalogue())
+    return list(names) or sorted(catalogue())
+
+
+@data_group.command("fetch")
+@click.argument("names", nargs=-1)
+def data_fetch(names: tuple[str, ...]) -> None:
+    """Bring data sets (default: all) into the cache, from the first source that has them."""
+    from robustnb.data import fetch
+
+    for name in _data_names(names):
+        fetch(name, report=_say)
+
+
+@data_group.command("verify")
+@click.argument("names", nargs=-1)
+def data_verify(names: tuple[str, ...]) -> None:
+    """Check the cached arrays against their known digests."""
+    from robustnb.data import verify
+
+    bad = [name for name in _data_names(names) if not verify(name, report=_say)]
+    if bad:
+        raise RobustnbError(
+            f"not as they should be: {', '.join(bad)}; robustnb data fetch mends it"
+        )
+
+
+@data_group.command("list")
+@json_option
+def data_list(as_json: bool) -> None:
+    """Data sets, their sizes, sources and licences, and which are in the cache."""
+    from dataclasses import asdict
+
+    from robustnb.data import describe
+    from robustnb.reproduce import show
+
+    rows = [asdict(listing) for listing in describe()]
+    click.echo(json.dumps(rows, indent=1, default=str) if as_json else show.table(rows))
+
+
+def run() -> None:
+    """Run the command and turn errors into one line and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        raise SystemExit(error.exit_code) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(UsageError.exit_code) from None
+    except RobustnbError as error:
+        click.echo(f"robustnb: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("robustnb: interrupted; the same command goes on from here", err=True)
+        raise SystemExit(_INTERRUPTED) from None

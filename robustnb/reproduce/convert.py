@@ -1,0 +1,75 @@
+"""From a jupytext source to a notebook, the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from robustnb.errors import UsageError, unknown
+from robustnb.reproduce.parameters import Parameter, read_parameters
+
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@lru_cache(maxsize=32)
+def _read(path: str, stamp: int) -> str:
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(path, fmt="md:myst")
+    notebook.metadata["kernelspec"] = _KERNEL
+    number_cells(notebook)
+    return str(nbformat.writes(notebook))
+
+
+def convert(source: Path) -> Any:
+    """The notebook of a MyST source, with cell ids counted and not drawn."""
+    import nbformat
+
+    return nbformat.reads(_read(str(source), source.stat().st_mtime_ns), as_version=4)
+
+
+def number_cells(notebook: Any) -> None:
+    """Name the cells `cell-000`, `cell-001`, ...: jupytext and papermill draw random names."""
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:03d}"
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    """The author's code cells, without the one papermill injects."""
+    return [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in tags(cell)
+    ]
+
+
+def tags(cell: Any) -> list[str]:
+    """Tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+def parameters(notebook: Any, *, where: str) -> dict[str, Parameter]:
+    """The declared parameters of a notebook; UsageError unless it has one parameters cell."""
+    cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise UsageError(f"{where} has {len(cells)} cells tagged `parameters`, it needs one")
+    declared = read_parameters(cells[0].source, where=where)
+    if "seed" not in declared or declared["seed"].annotation != "int":
+        raise UsageError(f"{where}: the parameters cell must declare `seed: int = 0`")
+    return declared
+
+
+def datasets(notebook: Any, values: Mapping[str, Any]) -> list[str]:
+    """Data sets a run loads: the values of the parameters that the header names.
+
+    The header says `robustnb: {datasets: [dataset, ...]}`, names of parameters, so that a run at
+    one size does not depend on, or fetch, the data of another.
+    """
+    names = notebook.metadata.get("robustnb", {}).get("datasets", [])
+    for name in names:
+        if name not in values:
+            raise unknown("parameter in the header's `robustnb: datasets:`", name, values)
+    return sorted({str(values[name]) for name in names})

@@ -1,0 +1,136 @@
+"""What a run is a function of, and the key made of it.
+
+Two runs with equal keys give equal outputs, so a finished run is never repeated; and a change of
+anything in the key gives the run another folder, so an old result is never taken for a new one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from robustnb.errors import unknown
+from robustnb.provenance import closure, digest, imported_modules, source_digest
+from robustnb.reproduce import convert
+from robustnb.reproduce.parameters import Parameter, Value, override
+from robustnb.reproduce.profiles import Profile
+from robustnb.reproduce.project import Project
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
+_KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """One notebook, one profile, one seed, and the two digests that name its result.
+
+    `source` covers what the book's authors decide (code cells, closure, parameters, data); `key`
+    adds the machine's side (versions, device, threads).
+    """
+
+    paper: str
+    profile: str
+    seed: int
+    overrides: dict[str, Value]
+    custom: bool
+    closure: dict[str, str]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    device: str
+    source: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """A short name for messages and log files."""
+        return f"{self.paper}-{self.profile}-seed{self.seed}"
+
+    def folder(self, runs: Path) -> Path:
+        """Where the finished run lies below `build/runs`."""
+        profile = "custom" if self.custom else self.profile
+        return runs / profile / self.paper / f"seed{self.seed}-{self.key}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def notebook_modules(notebook: Any) -> list[str]:
+    """Modules of robustnb that the code cells import themselves."""
+    return sorted(set().union(*(imported_modules(c.source) for c in convert.code_cells(notebook))))
+
+
+def data_digests(names: list[str]) -> dict[str, Any]:
+    """Known digests of the decoded arrays of the named data sets."""
+    from robustnb.data import catalogue
+
+    known = catalogue()
+    for name in names:
+        if name not in known:
+            raise unknown("data set", name, known)
+    return {
+        name: {split: [s.images, s.labels] for split, s in known[name].splits.items()}
+        for name in names
+    }
+
+
+def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value]) -> str:
+    declared = parameters.get("device")
+    chosen = overrides.get("device", declared.default if declared else "cpu")
+    return str(chosen).split(":")[0]
+
+
+def plan(
+    project: Project,
+    paper: str,
+    profile: Profile,
+    seed: int,
+    *,
+    given: Mapping[str, Any] | None = None,
+) -> Run:
+    """The run of `paper` at `profile` with `seed`; `given` overrides make it a custom run.
+
+    Raises UsageError for an unknown paper or parameter, or a value of the wrong type.
+    """
+    path = project.notebook(paper)
+    notebook = convert.convert(path)
+    declared = convert.parameters(notebook, where=path.name)
+    wanted = {**profile.papers.get(paper, {}), **(given or {}), "seed": seed}
+    overrides = override(declared, wanted)
+    modules = closure(notebook_modules(notebook))
+    values = {name: p.default for name, p in declared.items()} | overrides
+    data = data_digests(convert.datasets(notebook, values))
+    source = digest(
+        {
+            "cells": [source_digest(cell.source) for cell in convert.code_cells(notebook)],
+            "closure": modules,
+            "data": data,
+            "parameters": values,
+        }
+    )
+    found, device = versions(), _device(declared, overrides)
+    key = digest({"source": source, "versions": found, "device": device, "threads": 1})
+    return Run(
+        paper,
+        profile.name,
+        seed,
+        overrides,
+        bool(given),
+        modules,
+        data,
+        found,
+        device,
+        source[:_KEY_LENGTH],
+        key[:_KEY_LENGTH],
+    )

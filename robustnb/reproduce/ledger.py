@@ -1,0 +1,258 @@
+"""The ledger: every verdict of the book, as a pure function of the registry and the records.
+
+    papers.<paper>.claims.<claim>
+        word, label, group, profile, part   the headline: at the largest profile that has judged
+        profiles.<profile>                  word, label, group and deciding part there
+        beyond                              parts that only a larger profile can judge
+        parts.<part>                        the registered part, and under `profiles` its verdicts
+            .why                            the runs behind it: id, arms, n and means
+            .local                          a local run against the committed ones
+    runs.<id>                               key, source, parameters, data, versions, stale
+    totals                                  overall, per profile and per paper
+
+A claim at a profile is its weakest part among those that can speak there; a part not judged at a
+profile keeps the verdict of the largest smaller one. Every claim stays in the denominator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from robustnb.reproduce.claims import EXACT, PROFILES, Claim, Paper, Part, digest
+from robustnb.reproduce.claims import unregistered_changes as changes
+from robustnb.reproduce.estimands import per_seed
+from robustnb.reproduce.outcomes import Record, open_records, speaking
+from robustnb.reproduce.verdict import (
+    ESTIMATE,
+    GROUPS,
+    NOT_AT,
+    NOT_RUN,
+    RAN,
+    RECALLED,
+    SEEN,
+    WORDS,
+    PartVerdict,
+    can_speak,
+    judge_all,
+    weakest,
+)
+from robustnb.stats import DRAWS, prediction_interval
+
+Json = dict[str, Any]
+Verdicts = dict[str, dict[str, PartVerdict]]  # part -> profile -> verdict
+JUDGED = ("holds", "against", "inconclusive")
+
+
+def ledger(
+    registry: Mapping[str, Paper],
+    records: Sequence[Mapping[str, Any]],
+    sources: Mapping[tuple[str, str, int], str],
+    *,
+    draws: int = DRAWS,
+) -> Json:
+    """Judge every registered part at every profile from the records' raw outcomes.
+
+    records: JSON records, each with an "origin" of "record" (committed) or "run" (local).
+    sources: today's source digest by (paper, profile, seed); another one flags a record as stale.
+    Returns plain JSON types; equal input gives equal output.
+    """
+    opened = open_records(records, sources)
+    verdicts: Verdicts = {}
+    for profile in PROFILES:
+        items = [
+            (part, _records_for(part, paper, opened, profile))
+            for paper in registry.values()
+            for part in paper.parts().values()
+        ]
+        runs = [(part, [r for x in found if (r := x.run(part))]) for part, found in items]
+        for verdict in judge_all(runs, profile, draws=draws):
+            verdicts.setdefault(verdict.part, {})[profile] = verdict
+    papers = {name: _paper(paper, opened, verdicts) for name, paper in sorted(registry.items())}
+    known = {part for paper in registry.values() for part in paper.parts()}
+    return {
+        "schema": 1,
+        "words": {word: GROUPS[word] for word in WORDS},
+        "papers": papers,
+        "runs": {record.id: record.facts() for record in opened},
+        "unknown_parts": sorted({p for r in opened for p in r.by_part} - known),
+        "totals": _totals([c for p in papers.values() for c in p["claims"].values()]),
+    }
+
+
+def _records_for(part: Part, paper: Paper, records: Sequence[Record], profile: str) -> list[Record]:
+    """The records that decide; a counterexample counts wherever it was found."""
+    chosen = speaking(records, paper.id, profile)
+    if part.kind in EXACT:
+        everyone = [r for r in records if (r.paper, r.profile) == (paper.id, profile)]
+        return [*chosen, *(r for r in everyone if r not in chosen)]
+    return chosen
+
+
+def _paper(paper: Paper, records: Sequence[Record], verdicts: Verdicts) -> Json:
+    mine = [r for r in records if r.paper == paper.id]
+    claims = {claim.id: _claim(paper, claim, mine, verdicts) for claim in paper.claims}
+    return {
+        "title": paper.title,
+        "authors": list(paper.authors),
+        "venue": paper.venue,
+        "year": paper.year,
+        "arxiv": paper.arxiv,
+        "code": paper.code,
+        "registered": paper.registered_on,
+        "amendments": [dataclasses.asdict(entry) for entry in paper.amendments],
+        "unregistered_changes": changes(paper),
+        "claims": claims,
+        "totals": _totals(list(claims.values())),
+    }
+
+
+def _claim(paper: Paper, claim: Claim, records: Sequence[Record], verdicts: Verdicts) -> Json:
+    at = {profile: _claim_at(claim, verdicts, profile) for profile in PROFILES}
+    headline = _headline(claim, verdicts, at)
+    profile = headline or PROFILES[0]
+    return {
+        **at[profile],
+        "profile": headline,
+        "statement": claim.statement,
+        "source": claim.source,
+        "provenance": claim.provenance,
+        "note": claim.note,
+        "numbers": [dataclasses.asdict(number) for number in claim.numbers],
+        "profiles": at,
+        "beyond": [p.id for p in claim.parts if not can_speak(p, profile)],
+        "stale": any(r.stale for r in speaking(records, paper.id, profile)),
+        "parts": {part.id: _part(paper, part, records, verdicts[part.id]) for part in claim.parts},
+    }
+
+
+def _claim_at(claim: Claim, verdicts: Verdicts, profile: str) -> Json:
+    """The claim's word at one profile: that of its weakest part that can speak there.
+
+    A claim of which nothing ran at the profile has no verdict there, whatever smaller ones say.
+    """
+    own = [verdicts[part.id][profile] for part in claim.parts]
+    able = [part for part in claim.parts if can_speak(part, profile)]
+    if any(_touched(v) for v in own):
+        heard = [_heard(verdicts[part.id], profile) for part in able]
+    else:
+        heard = [verdicts[part.id][profile] for part in able]
+    due = [v for v in heard if v.group != "unjudged"]
+    decisive = weakest([v for v in due if v.word != NOT_AT] or due or heard or _preferred(own))
+    return {
+        "word": decisive.word,
+        "label": decisive.label,
+        "group": decisive.group,
+        "part": decisive.part,
+        "judged_at": decisive.profile,
+    }
+
+
+def _touched(verdict: PartVerdict) -> bool:
+    """Whether a run at this very profile held something for the part."""
+    return verdict.n_seeds > 0 or verdict.word not in (NOT_RUN, NOT_AT, RECALLED, ESTIMATE)
+
+
+def _preferred(own: Sequence[PartVerdict]) -> Sequence[PartVerdict]:
+    """Where no part can speak: that something ran, else a registered reason, else anything."""
+    for word in (RAN, NOT_AT):
+        found = [v for v in own if v.word == word]
+        if found:
+            return found
+    return own
+
+
+def _heard(verdicts: Mapping[str, PartVerdict], profile: str) -> PartVerdict:
+    """A part's verdict at the largest profile up to this one that judged it, else saw it."""
+    so_far = [verdicts[name] for name in reversed(PROFILES[: PROFILES.index(profile) + 1])]
+    judged = [v for v in so_far if v.group in JUDGED]
+    seen = [v for v in so_far if v.word == SEEN]
+    unfinished = so_far[0].word == NOT_RUN and so_far[0].n_seeds > 0
+    return so_far[0] if unfinished or not (judged or seen) else (judged or seen)[0]
+
+
+def _headline(claim: Claim, verdicts: Verdicts, at: Mapping[str, Json]) -> str | None:
+    """The largest profile with a judged claim and a part judged right there; else one that ran."""
+
+    def rank(profile: str) -> int:
+        own = [verdicts[part.id][profile] for part in claim.parts]
+        if at[profile]["group"] in JUDGED and any(v.group in JUDGED for v in own):
+            return 3
+        if at[profile]["word"] == SEEN:
+            return 2
+        return int(any(_touched(v) for v in own))
+
+    best = max(reversed(PROFILES), key=rank)
+    return best if rank(best) else None
+
+
+def _part(
+    paper: Paper, part: Part, records: Sequence[Record], verdicts: Mapping[str, PartVerdict]
+) -> Json:
+    plain = dataclasses.asdict(part)
+    for name in ("seeds", "matched"):
+        plain[name] = list(plain[name])
+    profiles = {}
+    for profile in PROFILES:
+        chosen = speaking(records, paper.id, profile)
+        behind = [r for r in chosen if r.run(part) is not None]
+        shown = verdicts[profile].to_json()
+        shown["why"] = [r.why(part) for r in behind]
+        shown["stale"] = any(r.stale for r in behind)
+        shown["local"] = _local(part, records, profile)
+        profiles[profile] = shown
+    return {**plain, "digest": digest(part), "profiles": profiles}
+
+
+def _local(part: Part, records: Sequence[Record], profile: str) -> Json | None:
+    """Whether local runs lie in the 95 % prediction interval of the committed ones; else None."""
+    if part.estimand is None or profile == "smoke":
+        return None
+    values: dict[str, dict[int, float]] = {"record": {}, "run": {}}
+    for record in records:
+        run = record.run(part) if record.profile == profile else None
+        if run is not None:
+            values[record.origin][record.seed] = float(per_seed(part.estimand, [run.arms])[0])
+    kept = [values["record"][s] for s in sorted(values["record"]) if s in part.seeds]
+    if len(kept) < 2 or not values["run"]:
+        return None
+    interval = prediction_interval(kept)
+    slack = 1e-9
+    return {
+        "low": float(f"{interval.low:.6g}"),
+        "high": float(f"{interval.high:.6g}"),
+        "n_records": len(kept),
+        "runs": {
+            str(seed): {
+                "value": float(f"{value:.6g}"),
+                "within": interval.low - slack <= value <= interval.high + slack,
+            }
+            for seed, value in sorted(values["run"].items())
+        },
+    }
+
+
+def _totals(claims: Sequence[Json]) -> Json:
+    """Counts by group and word, overall and at each profile; every claim is in the denominator."""
+    overall = _count(claims)
+    parts = [v for claim in claims for v in claim["parts"].values()]
+    return {
+        "overall": overall,
+        "profiles": {p: _count([claim["profiles"][p] for claim in claims]) for p in PROFILES},
+        "parts": {p: _count([part["profiles"][p] for part in parts]) for p in PROFILES},
+    }
+
+
+def _count(entries: Iterable[Json]) -> Json:
+    listed = list(entries)
+    groups = Counter(entry["group"] for entry in listed)
+    words = Counter(entry["word"] for entry in listed)
+    order = (*JUDGED, "open", "unjudged")
+    return {
+        "n": len(listed),
+        **{group: groups[group] for group in order},
+        "not_run": words[NOT_RUN],
+        "words": {word: words[word] for word in WORDS if words[word]},
+    }

@@ -1,0 +1,134 @@
+"""The whole way: runs, ledger, pages, book."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from robustnb.reproduce import batch, book, keys
+from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.ledger import ledger as judge
+from robustnb.reproduce.profiles import Profile
+from robustnb.reproduce.profiles import load as load_profiles
+from robustnb.reproduce.project import Project
+from robustnb.reproduce.publish import publish
+from robustnb.reproduce.registry import load_all
+
+Report = Callable[[str], None]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def _committed(project: Project) -> list[dict[str, Any]]:
+    paths = sorted(project.records.glob("*/*/seed*.json"))
+    return [{**_load(path), "origin": "record"} for path in paths]
+
+
+def _local(project: Project) -> list[dict[str, Any]]:
+    """Records of the admissible runs of this checkout: only those of today's code and machine."""
+    found = []
+    for name, profile in load_profiles(project.notebooks).items():
+        for paper in project.papers():
+            for folder in sorted((project.runs / name / paper).glob("seed*-*")):
+                seed = int(folder.name[4:].partition("-")[0])
+                run = keys.plan(project, paper, profile, seed)
+                if folder == run.folder(project.runs) and (folder / RECORD).is_file():
+                    found.append({**_load(folder / RECORD), "origin": "run"})
+    return found
+
+
+def _sources(
+    project: Project, records: Sequence[dict[str, Any]]
+) -> dict[tuple[str, str, int], str]:
+    profiles = load_profiles(project.notebooks)
+    names = {(r["paper"], r["profile"], int(r["seed"])) for r in records}
+    return {
+        (paper, profile, seed): keys.plan(project, paper, profiles[profile], seed).source
+        for paper, profile, seed in sorted(names)
+    }
+
+
+def draw_ledger(project: Project, *, committed_only: bool = False) -> dict[str, Any]:
+    """The ledger of the registry, the committed records and (unless told otherwise) the runs."""
+    records = _committed(project)
+    if not committed_only:
+        records += _local(project)
+    return judge(load_all(project.claims), records, _sources(project, records))
+
+
+def reproduce(
+    project: Project,
+    papers: Sequence[str],
+    profile: Profile,
+    seeds: Sequence[int],
+    *,
+    jobs: int,
+    fresh: bool = False,
+    record: bool = False,
+    extra: Sequence[str] = (),
+    report: Report,
+) -> dict[str, Any]:
+    """Run `papers` at `profile` over `seeds` and return the ledger drawn after it."""
+    with batch.lock(project):
+        runs = [keys.plan(project, paper, profile, seed) for paper in papers for seed in seeds]
+        _run(project, runs, jobs=jobs, fresh=fresh or record, extra=extra, report=report)
+        if record:
+            for run in runs:
+                _keep(project, run, report)
+        return draw_ledger(project)
+
+
+def _run(project: Project, runs: Sequence[keys.Run], **settings: Any) -> None:
+    _fetch_data(project, runs, settings["report"])
+    batch.run_all(project, runs, **settings)
+
+
+def _fetch_data(project: Project, runs: Sequence[keys.Run], report: Report) -> None:
+    """Fetch once what the missing runs load, before runs side by side would."""
+    from robustnb.data import fetch
+
+    missing = [run for run in runs if not (run.folder(project.runs) / RECORD).is_file()]
+    for name in sorted({name for run in missing for name in run.data}):
+        fetch(name, report=report)
+
+
+def _keep(project: Project, run: keys.Run, report: Report) -> None:
+    text = (run.folder(project.runs) / RECORD).read_text(encoding="utf-8")
+    path = project.records / run.profile / run.paper / f"seed{run.seed}.json"
+    write_atomically(path, text)
+    report(f"kept {path.relative_to(project.root)}")
+
+
+def make_book(project: Project, profile: Profile, *, jobs: int, report: Report) -> Path:
+    """Run every paper's seed 0 at `profile` where missing, and build the book of it."""
+    with batch.lock(project):
+        runs = [keys.plan(project, paper, profile, 0) for paper in project.papers()]
+        _run(project, runs, jobs=jobs, report=report)
+        drawn = draw_ledger(project)
+        write_atomically(project.ledger, json.dumps(drawn, indent=1, sort_keys=True) + "\n")
+        source = book.source_root(project)
+        papers = source / "book" / "papers"
+        for old in papers.glob("*.ipynb"):
+            if old.stem not in project.papers():
+                old.unlink()
+        for run in runs:
+            publish(project, run, run.folder(project.runs), drawn, papers)
+        return book.build(project, source, report=report)
+
+
+def write_readme(project: Project, *, check: bool = False) -> bool:
+    """Bring README's generated table up to date; with `check` only say whether it is."""
+    from robustnb.reproduce.render import readme
+
+    path = project.root / "README.md"
+    text = path.read_text(encoding="utf-8")
+    wanted = readme(text, draw_ledger(project, committed_only=True))
+    if not check:
+        write_atomically(path, wanted)
+    return not check or text == wanted

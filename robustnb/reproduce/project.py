@@ -1,0 +1,94 @@
+"""Where things are in a checkout of the book."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustnb.errors import UsageError, unknown
+
+_MARK = Path("notebooks") / "profiles.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout and the folder its generated files go to (`build/`, or a test's own)."""
+
+    root: Path
+    build: Path
+
+    @property
+    def notebooks(self) -> Path:
+        """Folder of the jupytext sources."""
+        return self.root / "notebooks"
+
+    @property
+    def claims(self) -> Path:
+        """Folder of the claim registries."""
+        return self.notebooks / "claims"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of finished runs."""
+        return self.build / "runs"
+
+    @property
+    def records(self) -> Path:
+        """Folder of committed records."""
+        return self.root / "book" / "records"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.build / "ledger.json"
+
+    @property
+    def models(self) -> Path:
+        """The store of trained models."""
+        return self.build / "models"
+
+    def papers(self) -> list[str]:
+        """Names of the papers that have a notebook."""
+        return sorted(path.stem for path in self.notebooks.glob("*.md"))
+
+    def notebook(self, paper: str) -> Path:
+        """Source of one paper's notebook; UsageError for an unknown paper."""
+        if paper not in self.papers():
+            raise unknown("paper", paper, self.papers())
+        return self.notebooks / f"{paper}.md"
+
+
+def find(start: Path | None = None) -> Project:
+    """The checkout around `start`, else $ROBUSTNB_ROOT, the working folder or the installed code.
+
+    Raises UsageError when there is none.
+    """
+    named = os.environ.get("ROBUSTNB_ROOT")
+    here = Path(named) if named else (start or Path.cwd())
+    package = Path(__file__).resolve().parents[2]
+    for folder in (here, *here.resolve().parents, package):
+        if (folder / _MARK).is_file():
+            root = folder.resolve()
+            build = os.environ.get("ROBUSTNB_BUILD")
+            return Project(root, Path(build).resolve() if build else root / "build")
+    raise UsageError(
+        f"no checkout of the book around {here} (looked for {_MARK}); "
+        "cd into the clone, or set ROBUSTNB_ROOT to it"
+    )
+
+
+def run_environment(project: Project, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment of a notebook's kernel: one thread, the checkout's model store, no hash seed."""
+    threads = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+    )
+    fixed = {
+        "PYTHONHASHSEED": "0",
+        "ROBUSTNB_ROOT": str(project.root),
+        "ROBUSTNB_BUILD": str(project.build),
+        "ROBUSTNB_MODELS": str(project.models),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    return {**os.environ, **threads, **fixed, **(extra or {})}

@@ -1,0 +1,332 @@
+"""Placeholders of the pages, and what the ledger puts in their place.
+
+`{{ verdict zhang2019.C6 }}` in a notebook's prose or a page of the book becomes Markdown. Nothing
+that a build measures is typed by hand; a placeholder that nobody knows is an error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from robustnb.errors import UsageError, unknown
+from robustnb.reproduce import wording
+from robustnb.reproduce.claims import EXACT, PROFILES
+
+Json = Mapping[str, Any]
+_PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
+_README = re.compile(r"(<!-- verdicts:[^>]*-->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page being written: a paper's, with the parameters it ran with, or one of the book's."""
+
+    root: Path
+    paper: str = ""
+    profile: str = ""
+    parameters: Mapping[str, Any] | None = None
+
+
+def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
+    """Replace every placeholder of `text`; UsageError for one that is not known."""
+    if isinstance(page, str):
+        from robustnb.reproduce.project import find
+
+        page = Page(find().root)
+    context = page
+
+    def replace(match: re.Match[str]) -> str:
+        name, words = match.group(1), match.group(2).split()
+        if name not in _RENDERERS:
+            raise unknown("placeholder", name, _RENDERERS)
+        try:
+            return _RENDERERS[name](ledger, context, *words)
+        except TypeError:
+            raise UsageError(f"placeholder {match.group()} has the wrong number of words") from None
+
+    return _PLACEHOLDER.sub(replace, text)
+
+
+def _claim(ledger: Json, name: str) -> Json:
+    paper = ledger["papers"].get(name.partition(".")[0], {"claims": {}})
+    if name not in paper["claims"]:
+        raise unknown("claim", name, [c for p in ledger["papers"].values() for c in p["claims"]])
+    found: Json = paper["claims"][name]
+    return found
+
+
+def _part(ledger: Json, name: str) -> Json:
+    parts = _claim(ledger, name.rpartition(".")[0])["parts"]
+    if name not in parts:
+        raise unknown("part", name, parts)
+    found: Json = parts[name]
+    return found
+
+
+def _label(claim: str) -> str:
+    return claim.replace(".", "-").lower()
+
+
+def _short(claim: str) -> str:
+    return claim.rpartition(".")[2]
+
+
+def _verdict(ledger: Json, _page: Page, name: str) -> str:
+    """The block that ends a section: what the paper says, what was found, part by part."""
+    claim = _claim(ledger, name)
+    rows = []
+    for part in claim["parts"].values():
+        profile = wording.shown_profile(part)
+        found = part["profiles"][profile]
+        result = " ".join(x for x in (wording.ours(part, found), _interval(part, found)) if x)
+        rows.append(
+            [
+                part["title"],
+                wording.paper_number(part) or "–",
+                result or "–",
+                wording.sample(part, found) or "–",
+                wording.p_values(found) or "–",
+                f"{wording.badge(found)} {profile}{_stale(found)}",
+            ]
+        )
+    header = [
+        "part",
+        "the paper's number",
+        "ours [95 % interval]",
+        "over",
+        "p (adjusted)",
+        "verdict",
+    ]
+    remarks = [
+        f"*{part['title']}*: {text}" for part in claim["parts"].values() if (text := _remark(part))
+    ]
+    note = f"\n\n{claim['note']}" if claim["note"] else ""
+    told = "\n\n" + "\n".join(f"- {remark}" for remark in remarks) if remarks else ""
+    return (
+        f"({_label(name)})=\n:::{{admonition}} {_short(name)}. {claim['statement']}\n"
+        f":class: rnb-verdict\n{wording.badge(claim)} *Source: {claim['source']} "
+        f"({claim['provenance']}).*\n\n{wording.table(header, rows)}{told}{note}\n:::"
+    )
+
+
+def _interval(part: Json, found: Json) -> str:
+    text = wording.bounds(part, found["interval"])
+    return f'<span class="rnb-interval">{text}</span>' if text else ""
+
+
+def _stale(found: Json) -> str:
+    return " <em>(recorded with earlier code)</em>" if found["stale"] else ""
+
+
+def _remark(part: Json) -> str:
+    """What a reader must know beside the badge: why not judged, and what a local run shows."""
+    profile = wording.shown_profile(part)
+    found = part["profiles"][profile]
+    told = [] if part["kind"] in EXACT or found["group"] == "holds" else [found["text"]]
+    if found["mde"] is not None and found["group"] == "inconclusive":
+        unit = wording.quantity({**part, "estimand": {"mean": ""}}, found["mde"])
+        told.append(f"80 % power needs a difference of {unit}")
+    for seed, run in ((found["local"] or {}).get("runs") or {}).items():
+        place = "inside" if run["within"] else "outside"
+        told.append(
+            f"the run on this machine (seed {seed}) gives {wording.quantity(part, run['value'])}, "
+            f"{place} the records' 95 % prediction interval"
+        )
+    return "; ".join(text for text in told if text)
+
+
+def _claims(ledger: Json, page: Page, paper: str = "") -> str:
+    """The list of claims at the top of a page."""
+    claims = _papers(ledger, page, paper)[0]["claims"]
+    rows = [
+        [
+            f"{{ref}}`{_short(name)} <{_label(name)}>`",
+            claim["statement"],
+            wording.badge(claim),
+            claim["profile"] or "–",
+        ]
+        for name, claim in claims.items()
+    ]
+    return wording.table(["", "the paper's claim", "verdict", "at"], rows)
+
+
+def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
+    name = paper or page.paper
+    if name and name not in ledger["papers"]:
+        raise unknown("paper", name, ledger["papers"])
+    return [ledger["papers"][name]] if name else list(ledger["papers"].values())
+
+
+def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
+    """Every claim with its verdict at each profile that ran."""
+    shown = [p for p in PROFILES if ledger["totals"]["profiles"][p]["not_run"] < _n(ledger)]
+    rows = []
+    for found in _papers(ledger, page, paper):
+        for name, claim in found["claims"].items():
+            verdicts = [wording.badge(claim["profiles"][profile]) for profile in shown]
+            link = f"{{ref}}`{name.partition('.')[0]} {_short(name)} <{_label(name)}>`"
+            rows.append([link, claim["statement"], *verdicts])
+    return wording.table(["claim", "what the paper says", *shown], rows)
+
+
+def _n(ledger: Json) -> int:
+    return int(ledger["totals"]["overall"]["n"])
+
+
+def _totals(ledger: Json, _page: Page) -> str:
+    return wording.tally(ledger["totals"]["overall"])
+
+
+def _cover(ledger: Json, _page: Page) -> str:
+    """The papers with their tallies, for the book's first screen."""
+    rows = []
+    for name, paper in ledger["papers"].items():
+        totals = paper["totals"]["overall"]
+        rows.append(
+            [
+                f"[{paper['title']}](papers/{name})",
+                f"{paper['venue']}",
+                *(str(totals[key]) for key in ("holds", "against", "inconclusive", "open")),
+            ]
+        )
+    return wording.table(["paper", "", "hold", "opposite", "inconclusive", "open"], rows)
+
+
+def _value(ledger: Json, _page: Page, name: str) -> str:
+    """Our estimate with its interval, inside a sentence."""
+    part = _part(ledger, name)
+    found = part["profiles"][wording.shown_profile(part)]
+    if found["estimate"] is None:
+        return f"*{found['label']}*"
+    return f"{wording.ours(part, found)} {wording.bounds(part, found['interval'])}".strip()
+
+
+def _paper(ledger: Json, _page: Page, name: str) -> str:
+    return wording.paper_number(_part(ledger, name)) or "–"
+
+
+def _setting(_ledger: Json, page: Page, name: str) -> str:
+    """The table "paper against ours" of one experiment."""
+    from robustnb.reproduce.claims import settings_table
+    from robustnb.reproduce.registry import load
+
+    registered = load(page.paper, folder=page.root / "notebooks" / "claims")
+    rows = [
+        [row["what"], row["paper"], row["provenance"], row["ours"]]
+        for row in settings_table(registered, name, page.parameters or {})
+    ]
+    title = registered.settings[name].title
+    return f"**{title}**\n\n" + wording.table(["", "paper", "known from", "this run"], rows)
+
+
+def _source(_ledger: Json, _page: Page, name: str) -> str:
+    """The very lines of robustnb that ran; `name` is module:object."""
+    module, _, attribute = name.partition(":")
+    found = getattr(import_module(module), attribute)
+    return f"```python\n# {module}\n{inspect.getsource(found).rstrip()}\n```"
+
+
+def _parameter(_ledger: Json, page: Page, name: str) -> str:
+    parameters = page.parameters or {}
+    if name not in parameters:
+        raise unknown("parameter", name, parameters)
+    value = parameters[name]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _runs(ledger: Json) -> list[tuple[str, str, Json]]:
+    return [(*name.split("/")[:2], run) for name, run in ledger["runs"].items()]  # type: ignore[misc]
+
+
+def _costs(ledger: Json, page: Page, paper: str = "") -> str:
+    """What each profile cost: the mean over its runs."""
+    spent: dict[tuple[str, str], list[Json]] = {}
+    for name, profile, run in _runs(ledger):
+        if not (paper or page.paper) or name == (paper or page.paper):
+            spent.setdefault((name, profile), []).append(run)
+    budgets = _profiles(page)
+    rows = []
+    for (name, profile), runs in sorted(spent.items(), key=lambda x: (x[0][0], _order(x[0][1]))):
+        mean = {k: sum(r["cost"][k] for r in runs) / len(runs) for k in runs[0]["cost"]}
+        over = " (over budget)" if mean["cpu_seconds"] > budgets[profile].cpu_seconds else ""
+        rows.append(
+            [
+                name,
+                profile,
+                str(len(runs)),
+                f"{mean['cpu_seconds']:.0f} of {budgets[profile].cpu_seconds:.0f}{over}",
+                f"{mean['wall_seconds']:.0f}",
+                f"{mean['peak_mb'] / 1024:.1f} of {budgets[profile].memory_gb:g}",
+                ", ".join(sorted({f"{r['device']}, torch {r['versions']['torch']}" for r in runs})),
+            ]
+        )
+    header = ["paper", "profile", "runs", "CPU-seconds", "wall seconds", "GB", "on"]
+    return wording.table(header, rows)
+
+
+def _order(profile: str) -> int:
+    return PROFILES.index(profile)
+
+
+def _profiles(page: Page) -> Mapping[str, Any]:
+    from robustnb.reproduce.profiles import load
+
+    return load(page.root / "notebooks")
+
+
+def _budgets(_ledger: Json, page: Page) -> str:
+    rows = [
+        [name, p.where, p.purpose, f"{p.cpu_seconds:,.0f}", f"{p.memory_gb:g}"]
+        for name, p in _profiles(page).items()
+    ]
+    return wording.table(["profile", "where", "for", "CPU-seconds", "GB"], rows)
+
+
+def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
+    """What was changed in the registry after it was committed, and why."""
+    rows = [
+        [f"{name}.{entry['part']}", entry["date"], entry["reason"]]
+        for name, found in ledger["papers"].items()
+        if not (paper or page.paper) or name == (paper or page.paper)
+        for entry in found["amendments"]
+    ]
+    return wording.table(["part", "date", "reason"], rows) if rows else "No amendments so far."
+
+
+_RENDERERS: dict[str, Callable[..., str]] = {
+    "amendments": _amendments,
+    "budgets": _budgets,
+    "claims": _claims,
+    "cost": _costs,
+    "costs": _costs,
+    "cover": _cover,
+    "paper": _paper,
+    "param": _parameter,
+    "scoreboard": _scoreboard,
+    "scorecard": _scoreboard,
+    "setting": _setting,
+    "source": _source,
+    "totals": _totals,
+    "value": _value,
+    "verdict": _verdict,
+}
+
+
+def readme(text: str, ledger: Json) -> str:
+    """README with its table of verdicts drawn anew; UsageError if the place is not marked."""
+    if not _README.search(text):
+        raise UsageError("README.md has lost its `<!-- verdicts: ... -->` marks; put them back")
+    rows = [
+        [name, claim["statement"], claim["label"], claim["profile"] or "–"]
+        for paper in ledger["papers"].values()
+        for name, claim in paper["claims"].items()
+    ]
+    table = wording.table(["claim", "what the paper says", "verdict", "at"], rows)
+    tally = wording.tally(ledger["totals"]["overall"])
+    return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)

@@ -1,0 +1,48 @@
+"""One run, as `robustnb run` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from robustnb.errors import RunError
+from robustnb.reproduce import convert, keys
+from robustnb.reproduce.execute import RECORD, execute
+from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.parameters import parse_assignments
+from robustnb.reproduce.profiles import Profile
+from robustnb.reproduce.project import Project
+
+
+def run_one(
+    project: Project,
+    paper: str,
+    profile: Profile,
+    seed: int,
+    assignments: Sequence[str] = (),
+    *,
+    fresh: bool = False,
+    report: Callable[[str], None],
+) -> Path:
+    """Run one notebook, keep the text of its error if it fails, and return the run's folder.
+
+    Raises UsageError for wrong names and values before anything is started, RunError when the
+    notebook does not run to its end.
+    """
+    source = project.notebook(paper)
+    declared = convert.parameters(convert.convert(source), where=source.name)
+    given = parse_assignments(declared, list(assignments))
+    run = keys.plan(project, paper, profile, seed, given=given)
+    folder = run.folder(project.runs)
+    if (folder / RECORD).is_file() and not fresh:
+        report(f"{run.name} is there already")
+        return folder
+    error_file = project.build / "failed" / f"{run.name}.txt"
+    error_file.unlink(missing_ok=True)
+    report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
+    try:
+        return execute(project, run, profile, fresh=fresh)
+    except RunError as error:
+        error_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(error_file, f"{error}\n")
+        raise

@@ -1,0 +1,111 @@
+"""How a verdict, a number and an interval are written, in Markdown and in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustnb.reproduce.claims import EXACT, PROFILES
+
+Json = Mapping[str, Any]
+_SIGNED = ("difference", "frontier", "max_step", "spearman")
+_BADGE = {"holds": "rnb-holds", "against": "rnb-against", "inconclusive": "rnb-open"}
+_QUIET = ("not run", "not at this scale", "recalled, not judged", "estimate, not judged")
+
+
+def badge(verdict: Json) -> str:
+    """The verdict's word as a badge; the class carries a symbol, never colour alone."""
+    kind = _BADGE.get(verdict["group"], "rnb-notrun" if verdict["word"] in _QUIET else "rnb-open")
+    return f'<span class="rnb-badge {kind}">{verdict["label"]}</span>'
+
+
+def quantity(part: Json, value: float) -> str:
+    """A value of the part's estimand with its unit: `56.61 %`, `+5.3 points`, `+0.98`."""
+    estimand = part["estimand"] or {}
+    signed = any(name in estimand for name in _SIGNED)
+    sign = "+" if signed and value >= 0 else "−" if value < 0 else ""
+    if part["scale"] != "percent" or "spearman" in estimand:
+        return f"{sign}{abs(value):.3g}"
+    return f"{sign}{abs(100 * value):.1f} {'points' if signed else '%'}"
+
+
+def bounds(part: Json, interval: Json | None) -> str:
+    """An interval in the part's unit, without the unit."""
+    if interval is None:
+        return ""
+    ends = [quantity(part, interval[end]).removesuffix(" points").removesuffix(" %") for end in
+            ("low", "high")]  # fmt: skip
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def shown_profile(part: Json) -> str:
+    """The profile whose verdict on a part is shown: the largest that says something about it."""
+    for wanted in (("holds", "against", "inconclusive"), ("unjudged",)):
+        for profile in reversed(PROFILES):
+            verdict = part["profiles"][profile]
+            if verdict["group"] in wanted and (verdict["n_seeds"] or part["kind"] in EXACT):
+                return profile
+    for profile in reversed(PROFILES):
+        if part["profiles"][profile]["word"] == "seen in one run":
+            return profile
+    return str(part["profile"])
+
+
+def ours(part: Json, verdict: Json) -> str:
+    """Our estimate, or what was checked."""
+    if verdict["estimate"] is not None:
+        return quantity(part, verdict["estimate"])
+    return "" if part["kind"] not in EXACT else str(verdict["text"])
+
+
+def paper_number(part: Json) -> str:
+    """The paper's number as it printed it, with how we know it."""
+    number = part["paper"]
+    if number is None:
+        return ""
+    if number["provenance"] == "recalled":
+        return f'<span class="rnb-recalled">{number["printed"]} (recalled, unverified)</span>'
+    return f"{number['printed']} ({number['provenance']})"
+
+
+def sample(part: Json, verdict: Json) -> str:
+    """What the verdict replicates over."""
+    if not verdict["n_seeds"] or part["kind"] in EXACT:
+        return ""
+    examples = f"{verdict['n_examples']:,} examples" if verdict["n_examples"] else ""
+    seeds = f"{verdict['n_seeds']} of {len(part['seeds'])} seeds" if part["unit"] == "seeds" else ""
+    return " × ".join(word for word in (seeds, examples) if word)
+
+
+def p_values(verdict: Json) -> str:
+    """Raw and adjusted p."""
+    if verdict["p"] is None:
+        return ""
+    adjusted = verdict["p_adjusted"]
+    tail = "" if adjusted is None else f" ({_small(adjusted)})"
+    return f"{_small(verdict['p'])}{tail}"
+
+
+def _small(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; bars in the cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
+
+
+def tally(totals: Json) -> str:
+    """One sentence: of n claims, how many hold and what became of the others."""
+    words = [
+        f"{totals['against']} {'goes' if totals['against'] == 1 else 'go'} the other way",
+        f"{totals['inconclusive']} {'is' if totals['inconclusive'] == 1 else 'are'} inconclusive",
+        f"{totals['open']} {'is' if totals['open'] == 1 else 'are'} still open",
+        f"{totals['unjudged']} cannot be judged",
+    ]
+    keys = ("against", "inconclusive", "open", "unjudged")
+    rest = [word for key, word in zip(keys, words, strict=True) if totals[key]]
+    verb = "holds" if totals["holds"] == 1 else "hold"
+    tail = f"; {', '.join(rest)}" if rest else ""
+    return f"{totals['holds']} of {totals['n']} claims {verb} here{tail}."

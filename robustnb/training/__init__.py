@@ -1,0 +1,30 @@
+"""Training: objectives (cross-entropy, PGD training, TRADES), one loop, a store of models."""
+
+from robustnb._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Epoch": "robustnb.training.fit",
+        "History": "robustnb.training.fit",
+        "Objective": "robustnb.training.objectives",
+        "binary_trades": "robustnb.training.objectives",
+        "binary_trades_loss": "robustnb.training.objectives",
+        "constant": "robustnb.training.schedules",
+        "cosine": "robustnb.training.schedules",
+        "crop_and_flip": "robustnb.training.augment",
+        "hold_out": "robustnb.training.validation",
+        "milestones": "robustnb.training.schedules",
+        "models_folder": "robustnb.training.store",
+        "natural_accuracy": "robustnb.training.validation",
+        "pgd_training": "robustnb.training.objectives",
+        "pgd_training_loss": "robustnb.training.objectives",
+        "robust_accuracy": "robustnb.training.validation",
+        "standard": "robustnb.training.objectives",
+        "standard_loss": "robustnb.training.objectives",
+        "trades": "robustnb.training.objectives",
+        "trades_loss": "robustnb.training.objectives",
+        "trained": "robustnb.training.store",
+        "triangle": "robustnb.training.schedules",
+    },
+)

@@ -1,0 +1,282 @@
+"""One training loop for every objective.
+
+The same generator seed gives the same weights bit for bit on one machine with a fixed number of
+CPU threads, interrupted or not. On a GPU that also needs torch.use_deterministic_algorithms(True).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from robustnb.attacks.checks import check_images
+from robustnb.models.modes import evaluating, training
+from robustnb.progress import Progress, progress
+from robustnb.training.augment import Augment
+from robustnb.training.checkpoint import State, describe, fingerprint, restore, save
+from robustnb.training.objectives import Objective
+from robustnb.training.schedules import Schedule, constant
+from robustnb.training.validation import Validate, unit
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data: mean loss, last learning rate, wall seconds, validation score."""
+
+    epoch: int
+    loss: float
+    lr: float
+    seconds: float
+    score: float | None = None
+
+
+@dataclass
+class History:
+    """What happened in each epoch, and the number (from 1) of the one whose weights were kept."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The history as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> History:
+        """The history that `to_json` wrote."""
+        return cls([Epoch(**epoch) for epoch in value["epochs"]], value["best"])
+
+
+def fit(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    objective: Objective,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    generator: torch.Generator,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    schedule: Schedule = constant,
+    validate: Validate | None = None,
+    checkpoint: Path | None = None,
+    augment: Augment | None = None,
+    amp: bool = False,
+    compile: bool = False,
+    channels_last: bool = False,
+    drop_last: bool = False,
+    max_batches: int | None = None,
+    title: str = "train",
+) -> History:
+    """Train `model` in place by stochastic gradient descent on `objective`.
+
+    images: (N, C, H, W), uint8 or float in [0, 1]; labels: (N,). They are moved to the model's
+    device once; images take the model's dtype batch by batch.
+
+    `validate` scores the model, in eval mode, after each epoch; higher is better, and the weights
+    of the earliest best epoch are the ones `model` ends with. It must never see the test set.
+    `checkpoint` names a file that is replaced after each epoch; if it exists, training goes on
+    after its last epoch, with the result it would have had without the interruption.
+    `max_batches` cuts each epoch short. `amp` computes in bfloat16 where autocast does, `compile`
+    uses torch.compile, `channels_last` that memory format. With "adam", `momentum` is its beta_1.
+
+    The generator, on the CPU, decides the order of the data, dropout, augmentation and the
+    objective's own noise; the global random state is left as it was. Raises ValueError for
+    settings that cannot work and FloatingPointError when the loss is not finite.
+    """
+    plan = _Plan(
+        objective, epochs, batch_size, lr, momentum, weight_decay, nesterov, optimizer, schedule,
+        validate, augment, amp, compile, channels_last, drop_last, max_batches,
+    )  # fmt: skip
+    plan.check(images, labels, generator)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    state = State(model, plan.descent(model), generator)
+    history, settings = History(), {}
+    if checkpoint is not None:
+        settings = plan.settings(images, labels, generator)
+        history = History.from_json(restore(checkpoint, state, settings) or asdict(history))
+    device = next(model.parameters()).device
+    images, labels = images.to(device), labels.to(device)
+    net = cast(nn.Module, torch.compile(model)) if compile else model
+    steps = plan.steps(len(labels))
+    with progress(title, total=epochs * steps) as bar, _private_randomness(device), training(net):
+        bar.done = len(history.epochs) * steps
+        while len(history.epochs) < epochs:
+            done = _epoch(plan, net, state, images, labels, len(history.epochs), bar)
+            history.epochs.append(done)
+            _select(model, validate, state, history)
+            if checkpoint is not None:
+                save(checkpoint, state, settings, history.to_json())
+    state.use_best()
+    return history
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The settings of one call to `fit`."""
+
+    objective: Objective
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    optimizer: str
+    schedule: Schedule
+    validate: Validate | None
+    augment: Augment | None
+    amp: bool
+    compile: bool
+    channels_last: bool
+    drop_last: bool
+    max_batches: int | None
+
+    def check(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+        """Refuse settings that cannot work."""
+        size = len(labels)
+        if images.dtype != torch.uint8:
+            check_images(images)
+        if size == 0 or len(images) != size:
+            raise ValueError(
+                f"fit wants one label for each image and at least one of them, got {len(images)} "
+                f"images and {size} labels"
+            )
+        if not 1 <= self.batch_size <= size:
+            raise ValueError(
+                f"batch_size must lie in [1, {size}], the number of images, got {self.batch_size}; "
+                "make it smaller or pass more images"
+            )
+        counts = {"epochs": self.epochs, "max_batches": self.max_batches}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be a finite number above 0, got {self.lr}")
+        if self.optimizer not in ("sgd", "adam"):
+            raise ValueError(f'optimizer must be "sgd" or "adam", got {self.optimizer!r}')
+        if generator.device.type != "cpu":
+            raise ValueError(
+                f"generator must live on the CPU, got one on {generator.device}; pass "
+                "torch.Generator().manual_seed(seed): the model's device gets its own from it"
+            )
+
+    def descent(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of the model's parameters."""
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        if self.optimizer == "adam":
+            betas = (self.momentum, 0.999)
+            return torch.optim.Adam(weights, self.lr, betas, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            weights, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+
+    def settings(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
+        """What a checkpoint must agree on."""
+        plain = {item.name: describe(getattr(self, item.name)) for item in fields(self)}
+        return {**plain, "data": fingerprint(images, labels), "seed": generator.initial_seed()}
+
+    def steps(self, size: int) -> int:
+        """Steps in an epoch over `size` examples."""
+        whole = size // self.batch_size if self.drop_last else math.ceil(size / self.batch_size)
+        return min(whole, self.max_batches or whole)
+
+
+def _epoch(
+    plan: _Plan,
+    net: nn.Module,
+    state: State,
+    images: Tensor,
+    labels: Tensor,
+    finished: int,
+    bar: Progress,
+) -> Epoch:
+    started = time.perf_counter()
+    device, dtype = labels.device, next(net.parameters()).dtype
+    steps = plan.steps(len(labels))
+    noise = _reseed(state.generator, device)
+    order = torch.randperm(len(labels), generator=state.generator).to(device)
+    total, seen = torch.zeros((), device=device), 0
+    for step, index in enumerate(torch.split(order, plan.batch_size)[:steps]):
+        x, y = images[index], labels[index]
+        if plan.augment is not None:
+            x = plan.augment(x, noise)
+        x = unit(x, dtype)
+        if plan.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        rate = plan.lr * plan.schedule(finished + step / steps)
+        total += _step(plan, net, state.optimizer, x, y, noise, rate) * len(y)
+        seen += len(y)
+        bar.advance()
+    # read once an epoch: reading it at each step would make a GPU wait
+    loss = float(total) / seen
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of epoch {finished + 1} is {loss}; lower lr (now {rate:g}), or warm it up"
+        )
+    return Epoch(finished + 1, loss, rate, time.perf_counter() - started)
+
+
+def _step(
+    plan: _Plan,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    noise: torch.Generator,
+    rate: float,
+) -> Tensor:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    # without the cache: a weight cast while no gradient is wanted would be reused where one is
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.amp, cache_enabled=False):
+        loss = plan.objective(net, x, y, noise)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def _select(model: nn.Module, validate: Validate | None, state: State, history: History) -> None:
+    if validate is None:
+        history.best = len(history.epochs)
+        return
+    with evaluating(model):
+        score = float(validate(model))
+    past = [epoch.score for epoch in history.epochs[:-1] if epoch.score is not None]
+    history.epochs[-1] = Epoch(**{**asdict(history.epochs[-1]), "score": score})
+    if not past or score > max(past):
+        history.best = len(history.epochs)
+        state.keep()
+
+
+def _reseed(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """Seed dropout and a generator on the device: the CPU generator alone is then the state."""
+    dropout, noise = torch.randint(2**62, (2,), generator=generator).tolist()
+    torch.default_generator.manual_seed(dropout)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(dropout)
+    return torch.Generator(device).manual_seed(noise)
+
+
+@contextmanager
+def _private_randomness(device: torch.device) -> Iterator[None]:
+    """Give the global random state back as it was: dropout can draw from nothing else."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield

@@ -1,0 +1,93 @@
+"""A validation split, and scores on it that choose the epoch to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from robustnb.attacks.ascent import pgd
+from robustnb.attacks.geometry import Norm
+from robustnb.attacks.losses import fooled
+from robustnb.models.modes import evaluating
+
+Validate = Callable[[nn.Module], float]
+
+
+def hold_out(
+    images: Tensor, labels: Tensor, *, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split at random: (training images, labels, validation images, labels), `size` in the latter.
+
+    The order of the data is kept within each part.
+    """
+    if not 0 < size < len(labels):
+        raise ValueError(f"size must lie in [1, {len(labels) - 1}] to leave both parts, got {size}")
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    held[torch.randperm(len(labels), generator=generator)[:size]] = True
+    held = held.to(labels.device)
+    return images[~held], labels[~held], images[held], labels[held]
+
+
+def natural_accuracy(images: Tensor, labels: Tensor, *, batch_size: int = 512) -> Validate:
+    """A score for `fit`: the share of `images` (uint8 or in [0, 1]) classified as labelled."""
+    _check_some(labels)
+    return partial(_accuracy, images=images, labels=labels, batch_size=batch_size, attack=None)
+
+
+def robust_accuracy(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    step: float,
+    steps: int,
+    norm: Norm = "linf",
+    seed: int = 0,
+    batch_size: int = 512,
+) -> Validate:
+    """A score for `fit`: the share of `images` classified as labelled under PGD.
+
+    Every epoch meets the same random starts, so that epochs differ by their weights alone.
+    """
+    _check_some(labels)
+    attack = partial(pgd, eps=eps, step=step, steps=steps, norm=norm)
+    return partial(
+        _accuracy, images=images, labels=labels, batch_size=batch_size, attack=attack, seed=seed
+    )
+
+
+def _accuracy(
+    model: nn.Module,
+    *,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    attack: Callable[..., Tensor] | None,
+    seed: int = 0,
+) -> float:
+    first = next(model.parameters())
+    generator = torch.Generator(first.device).manual_seed(seed)
+    right = 0
+    with evaluating(model):
+        for x, y in zip(
+            torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
+        ):
+            x, y = unit(x.to(first.device), first.dtype), y.to(first.device)
+            if attack is not None:
+                x = attack(model, x, y, generator=generator)
+            with torch.no_grad():
+                right += int((~fooled(model(x), y)).sum())
+    return right / len(labels)
+
+
+def unit(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 images as floats in [0, 1]; float images in `dtype`."""
+    return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x.to(dtype)
+
+
+def _check_some(labels: Tensor) -> None:
+    if len(labels) == 0:
+        raise ValueError("there are no validation images; hold some out with hold_out(...)")

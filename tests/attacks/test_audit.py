@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from robustnb.attacks import Attack, half_cosine, self_audit
+
+SOUND = Attack(
+    "sound", eps=0.06, step=half_cosine(0.06, 40), steps=40, losses=("ce", "margin"), restarts=4
+)
+
+
+def audit(model, images, attack=SOUND, **extra):
+    y = model.eval()(images).argmax(1)
+    return self_audit(
+        model, images, y, attack=attack, generator=torch.Generator().manual_seed(0), **extra
+    )
+
+
+class Rounded(nn.Module):
+    """A defence by masking: rounding has gradient zero."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net((x * 4).round() / 4)
+
+
+def test_a_sound_attack_on_a_smooth_model_passes_every_check(curved, images):
+    findings = audit(curved(), images, source=curved(1))
+    assert {name: found["ok"] for name, found in findings.items()} == dict.fromkeys(
+        ["zero_gradients", "steps", "restarts", "large_eps", "transfer"], True
+    )
+    assert json.loads(json.dumps(findings)) == findings
+
+
+def test_masked_gradients_are_found(curved, images):
+    findings = audit(Rounded(curved()), images)
+    assert findings["zero_gradients"]["value"] == 1
+    assert not findings["zero_gradients"]["ok"]
+
+
+def test_a_transfer_stronger_than_the_attack_is_found(curved, images):
+    blind = Attack("blind", eps=0.1, step=0.02, steps=10, start="zero")
+    findings = audit(Rounded(curved()), images, attack=blind, source=curved())
+    assert findings["transfer"]["value"]["white_box"] == 1
+    assert not findings["transfer"]["ok"]
+    assert not findings["large_eps"]["ok"]
+
+
+def test_saturated_cross_entropy_is_found(curved, images):
+    assert not audit(curved(scale=1e3), images)["zero_gradients"]["ok"]
+
+
+def test_an_attack_of_too_few_steps_is_found(curved, images):
+    short = Attack("short", eps=0.1, step=0.05, steps=2, start="zero")
+    findings = audit(curved(scale=10.0), images, attack=short)
+    assert findings["steps"]["value"]["2"] < findings["steps"]["value"]["1"]
+    assert not findings["steps"]["ok"]
+
+
+def test_an_attack_that_lives_on_restarts_is_found(curved, images):
+    guess = Attack("guess", eps=0.12, step=1e-9, steps=1, restarts=8)
+    assert not audit(curved(), images, attack=guess)["restarts"]["ok"]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_with_the_whole_box_allowed_a_smooth_model_falls(curved, images, norm):
+    attack = Attack("any", eps=0.05, step=0.01, steps=5, norm=norm, losses=("margin",))
+    assert audit(curved(), images, attack=attack)["large_eps"]["value"] == 0

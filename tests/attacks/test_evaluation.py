@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from robustnb.attacks import (
+    Attack,
+    evaluate,
+    fooled,
+    half_cosine,
+    paper_attack,
+    strongest_available,
+)
+from robustnb.attacks.ascent import climb
+from robustnb.attacks.evaluation import run_seeds, starts
+from robustnb.attacks.judge import Judge
+from robustnb.stats import clopper_pearson
+
+STRONG = Attack("strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def labels(curved, images):
+    """The model's own answers, but for every eighth example."""
+    y = curved().eval()(images).argmax(1)
+    y[::8] = (y[::8] + 1) % 4
+    return y
+
+
+def plain_loop(model, x, y, attack, generator):
+    """Every run in full on every example, nothing dropped, one batch."""
+    model.eval()
+    standing = ~fooled(model(x), y)
+    for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
+        judge = Judge(model, y, loss=loss).prepare(x)
+        climb(
+            judge, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
+            begin=starts(x, attack, seed), keep="last", clip=attack.clip, score_last=True,
+        )  # fmt: skip
+        standing &= ~judge.fallen
+    return standing
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_dropping_the_fallen_changes_no_verdict(curved, images, labels, norm, batch_size):
+    scale = {"linf": 1, "l2": 3, "l1": 9}[norm]
+    attack = replace(STRONG, norm=norm, eps=0.06 * scale, step=0.02 * scale)
+    found = evaluate(
+        curved(), images, labels, attacks=[attack], batch_size=batch_size, generator=seeded()
+    )
+    exact = plain_loop(curved(), images, labels, attack, seeded())
+    assert torch.equal(found.column("strong"), exact)
+    assert 0 < int(exact.sum()) < int(found.natural_correct.sum())
+
+
+def test_dropping_the_fallen_saves_passes(curved, images, labels, counting):
+    model = counting(curved())
+    found = evaluate(model, images, labels, attacks=[STRONG], generator=seeded())
+    spent = found.passes["strong"]
+    assert model.seen == spent.forward + found.passes["natural"].forward
+    assert spent.forward < 0.8 * 40 * 9 * 13
+
+
+def test_an_example_that_never_falls_costs_one_pass_more_than_its_steps(images, counting):
+    weights = torch.zeros(16, 2, dtype=torch.float64)
+    weights[0, 0] = 1.0
+    model = counting(nn.Sequential(nn.Flatten(), nn.Linear(16, 2, bias=False).double()))
+    with torch.no_grad():
+        model.net[1].weight.copy_(weights.T)
+    y = torch.zeros(40, dtype=torch.int64)
+    attack = paper_attack(eps=1e-9, step=1e-9, steps=12)
+    found = evaluate(model, images, y, attacks=[attack], generator=seeded())
+    assert bool(found.strongest.all())
+    assert found.passes["PGD-12"] == (13 * 40, 12 * 40)
+
+
+def test_examples_misclassified_without_an_attack_are_not_attacked(curved, images, labels):
+    wrong = (curved().eval()(images).argmax(1) + 1) % 4
+    found = evaluate(curved(), images, wrong, attacks=[STRONG], generator=seeded())
+    assert found.passes["strong"] == (0, 0)
+    assert not found.strongest.any()
+
+
+def test_each_attack_has_its_own_column_and_strongest_is_their_conjunction(curved, images, labels):
+    attacks = [paper_attack(eps=0.06, step=0.02, steps=3), replace(STRONG, losses=("margin",))]
+    found = evaluate(curved(), images, labels, attacks=attacks, generator=seeded())
+    alone = evaluate(curved(), images, labels, attacks=attacks[:1], generator=seeded())
+    assert torch.equal(found.column("PGD-3"), alone.column("PGD-3"))
+    assert torch.equal(found.strongest, found.column("PGD-3") & found.column("strong"))
+
+
+def test_robust_error_is_natural_plus_boundary_error(curved, images, labels):
+    counts = evaluate(curved(), images, labels, attacks=[STRONG], generator=seeded()).counts()
+    assert counts.natural.count == 5
+    assert counts.robust.count == counts.natural.count + counts.boundary.count
+    assert counts.boundary.interval == clopper_pearson(counts.boundary.count, 40)
+    assert counts.to_json()["robust"]["count"] == counts.robust.count
+
+
+def test_more_restarts_never_raise_robust_accuracy(curved, images, labels):
+    columns = [
+        evaluate(
+            curved(), images, labels, attacks=[replace(STRONG, restarts=r)], generator=seeded()
+        ).strongest
+        for r in (1, 2, 4)
+    ]
+    assert not (columns[1] & ~columns[0]).any()
+    assert not (columns[2] & ~columns[1]).any()
+
+
+def test_with_eps_zero_robust_and_natural_accuracy_agree(curved, images, labels):
+    found = evaluate(curved(), images, labels, attacks=[replace(STRONG, eps=0.0)])
+    assert torch.equal(found.strongest, found.natural_correct)
+
+
+def test_the_share_that_stands_on_a_linear_model_is_the_closed_form(images):
+    """Correct within eps exactly where the margin exceeds eps times the l1 norm of w."""
+    w = torch.randn(16, generator=seeded(4), dtype=torch.float64)
+    inner = 0.3 + 0.4 * images
+    y = torch.where(torch.arange(40) % 2 == 0, 1, -1)
+    bias = -(inner.flatten(1) @ w).median()
+    x = inner + 0.01 * y.reshape(-1, 1, 1, 1) * w.sign().reshape(1, 1, 4, 4)
+
+    def model(x):
+        return x.flatten(1) @ w + bias
+
+    found = evaluate(model, x, y, attacks=[strongest_available(0.02)], generator=seeded())
+    stands = y * model(x) > 0.02 * w.abs().sum()
+    assert torch.equal(found.strongest, stands)
+    assert 0 < int(stands.sum()) < int(found.natural_correct.sum())
+
+
+def test_modes_are_restored_and_global_randomness_untouched(curved, images, labels):
+    model = curved().train()
+    model[1].eval()
+    modes, state = [m.training for m in model.modules()], torch.get_rng_state()
+    evaluate(model, images, labels, attacks=[STRONG], generator=seeded())
+    assert [m.training for m in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_empty_set_has_empty_outcomes(curved):
+    found = evaluate(
+        curved(), torch.zeros(0, 1, 4, 4).double(), torch.zeros(0, dtype=torch.int64),
+        attacks=[STRONG],
+    )  # fmt: skip
+    assert found.strongest.shape == (0,)
+    assert found.counts().robust.n == 0
+
+
+def test_the_strongest_attack_is_named_after_what_it_does():
+    attack = strongest_available(0.1)
+    assert attack.name == "PGD-100 CE+margin x5"
+    assert (attack.steps, attack.restarts, attack.losses) == (100, 5, ("ce", "margin"))
+    assert attack.step == half_cosine(0.1, 100)
+    assert attack.to_json()["eps"] == 0.1

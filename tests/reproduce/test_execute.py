@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from robustnb.errors import RunError, UsageError
+from robustnb.reproduce import profiles, status
+from robustnb.reproduce.single import run_one
+
+SMALL = profiles.Profile("smoke", "here", "tests", 20.0, 1.0, {"toy2020": {}})
+STEP = "import time\n"
+
+
+def run(toy, *words, seed=0, profile=SMALL, **settings):
+    return run_one(toy, "toy2020", profile, seed, words, report=lambda _line: None, **settings)
+
+
+def left_over(toy):
+    return [p.name for folder in ("tmp", "status") for p in (toy.build / folder).glob("*")]
+
+
+def streams(cells):
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if output["output_type"] == "stream"]
+
+
+def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(toy):
+    folder = run(toy)
+    record = json.loads((folder / "record.json").read_text())
+    assert {p.name for p in folder.iterdir()} == {"x.ipynb", "record.json"}
+    assert record["measurements"][0]["arms"]["treated"]["n"] == 40
+    assert record["cost"]["cpu_seconds"] > 0
+    assert left_over(toy) == []
+
+
+def test_a_finished_run_is_not_repeated(toy):
+    first = (run(toy) / "x.ipynb").stat().st_mtime_ns
+    assert (run(toy) / "x.ipynb").stat().st_mtime_ns == first
+
+
+def test_fresh_repeats_it_and_gives_the_same_outputs(toy):
+    cells = [json.loads((run(toy, fresh=f) / "x.ipynb").read_text())["cells"] for f in (0, 1)]
+    assert cells[0] == cells[1]
+
+
+def test_an_override_reaches_the_notebook_and_stays_out_of_the_ledgers_folders(toy):
+    folder = run(toy, "size=7")
+    record = json.loads((folder / "record.json").read_text())
+    assert record["parameters"] == {"size": 7}
+    assert record["measurements"][0]["arms"]["treated"]["n"] == 7
+    assert "custom" in folder.parts
+
+
+def test_an_unknown_parameter_stops_before_anything_is_started(toy):
+    with pytest.raises(UsageError, match="did you mean 'size'"):
+        run(toy, "sise=3")
+    assert not (toy.build / "logs").exists()
+
+
+def test_a_failing_cell_is_named_with_its_error_and_nothing_is_published(toy, edit):
+    edit(STEP, "import time\nraise ValueError('eps must be >= 0')\n")
+    with pytest.raises(RunError, match="ValueError: eps must be >= 0"):
+        run(toy)
+    assert not list(toy.runs.rglob("record.json"))
+    assert (toy.build / "failed" / "toy2020-smoke-seed0.ipynb").is_file()
+    assert left_over(toy) == []
+
+
+def test_a_kernel_that_dies_fails_the_run(toy, edit):
+    edit(STEP, "import os, time\nos.kill(os.getpid(), 9)\n")
+    with pytest.raises(RunError, match="lost its kernel"):
+        run(toy)
+    assert not list(toy.runs.rglob("record.json"))
+
+
+def test_a_cell_past_the_time_out_fails_the_run(toy):
+    hasty = profiles.Profile("smoke", "here", "tests", 0.8, 1.0, {"toy2020": {"sleep": 60.0}})
+    with pytest.raises(RunError, match="five times the budget"):
+        run(toy, profile=hasty)
+    assert not list(toy.runs.rglob("record.json"))
+
+
+def test_what_goes_to_stderr_is_kept_out_of_the_page_and_told(toy, edit):
+    edit(STEP, "import sys, time\nprint('careful', file=sys.stderr)\n")
+    folder = run(toy)
+    assert json.loads((folder / "record.json").read_text())["warnings"] == ["careful\n"]
+    cells = json.loads((folder / "x.ipynb").read_text())["cells"]
+    assert not any(output["name"] == "stderr" for output in streams(cells))
+
+
+def test_a_page_that_shows_a_path_of_this_machine_is_refused(toy, edit):
+    edit(STEP, "import os, time\nprint(os.environ['ROBUSTNB_ROOT'])\n")
+    with pytest.raises(RunError, match="path of this machine"):
+        run(toy)
+
+
+def test_a_module_outside_the_key_is_refused(toy, edit):
+    edit(STEP, "import importlib, time\nimportlib.import_module('robustnb.progress')\n")
+    with pytest.raises(RunError, match=r"robustnb\.progress, which its key does not cover"):
+        run(toy)
+
+
+def test_an_undeclared_data_set_is_refused(toy, edit):
+    edit(STEP, "import time\nfrom robustnb.data import load\nload('mnist_embedded', 'test')\n")
+    with pytest.raises(RunError, match="mnist_embedded; name the parameter"):
+        run(toy)
+
+
+def test_the_status_tells_cell_and_what_is_waited_for(toy):
+    state = status.Status.start(toy, "toy2020-smoke-seed0", cells=5)
+    state.next_cell()
+    state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
+    assert status.lines(toy) == ["toy2020-smoke-seed0: cell 1 of 5, 0 s, train: 2/9"]
+    state.end()
+    assert status.lines(toy) == []
+
+
+@pytest.mark.parametrize("after", [0.3, 1.5])
+def test_after_kill_9_the_same_command_finishes(toy, after):
+    """Killed while it converts or starts the kernel, and in the middle of a cell."""
+    environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
+    command = [sys.executable, "-m", "robustnb.reproduce.main", "run", "toy2020"]
+    command += ["--profile", "smoke", "-p", "sleep=1.5"]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list(toy.runs.rglob("record.json"))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "custom" in done.stdout
+    assert len(list(toy.runs.rglob("record.json"))) == 1
+    assert left_over(toy) == []

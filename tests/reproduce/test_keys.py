@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from robustnb import provenance
+from robustnb.errors import UsageError
+from robustnb.reproduce import convert, keys, profiles
+
+
+def plan(toy, **settings):
+    profile = profiles.get(toy.notebooks, settings.pop("profile", "smoke"))
+    return keys.plan(toy, "toy2020", profile, settings.pop("seed", 0), **settings)
+
+
+def test_prose_comments_and_layout_do_not_change_the_key(toy, edit):
+    before = plan(toy).key
+    edit("Prose before.", "Other prose, and more of it.")
+    edit("time.sleep(sleep)", "# wait\ntime.sleep( sleep )")
+    assert plan(toy).key == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("generator.random(size) < 0.1", "generator.random(size) < 0.2"),
+        ("size: int = 40", "size: int = 41"),
+        ("from robustnb.lesson import measure", "from robustnb.lesson import measure, plot"),
+    ],
+)
+def test_code_parameters_and_imports_change_the_key(toy, edit, old, new):
+    before = plan(toy).key
+    edit(old, new)
+    assert plan(toy).key != before
+
+
+def test_seed_profile_and_override_each_give_another_key(toy):
+    runs = [
+        plan(toy),
+        plan(toy, seed=1),
+        plan(toy, profile="laptop"),
+        plan(toy, given={"shift": 0.5}),
+    ]
+    assert len({run.key for run in runs}) == len(runs)
+
+
+def test_an_override_makes_the_run_a_custom_one(toy):
+    assert plan(toy, given={"shift": 0.5}).folder(toy.runs).parts[-3] == "custom"
+    assert plan(toy).folder(toy.runs).parts[-3] == "smoke"
+
+
+def test_versions_change_the_key_but_not_the_source(toy, monkeypatch):
+    before = plan(toy)
+    monkeypatch.setattr(keys, "versions", lambda: {"torch": "0.4.1"})
+    after = plan(toy)
+    assert (after.key != before.key) and (after.source == before.source)
+
+
+def test_an_unknown_parameter_is_refused(toy):
+    with pytest.raises(UsageError, match="did you mean 'shift'"):
+        plan(toy, given={"shfit": 0.5})
+
+
+def test_conversion_is_the_same_each_time(toy):
+    import nbformat
+
+    path = toy.notebook("toy2020")
+    first = nbformat.writes(convert.convert(path))
+    convert._read.cache_clear()
+    assert nbformat.writes(convert.convert(path)) == first
+
+
+def test_docstrings_and_comments_do_not_count_and_constants_do():
+    plain = provenance.source_digest("def f():\n    return 1\n")
+    told = provenance.source_digest('def f():\n    """Say."""\n    # why\n    return 1\n')
+    other = provenance.source_digest("def f():\n    return 2\n")
+    assert plain == told != other
+
+
+def test_the_closure_follows_lazy_exports_and_imports_inside_functions():
+    modules = provenance.imported_modules("def f():\n    from robustnb.attacks import pgd\n")
+    assert "robustnb.attacks.ascent" in modules
+    assert "robustnb.attacks.geometry" in provenance.closure(modules)
+
+
+def test_an_unrelated_module_is_not_in_the_closure():
+    assert "robustnb.theory.surrogate" not in provenance.closure(["robustnb.attacks.ascent"])
+
+
+def test_a_missing_module_is_named():
+    with pytest.raises(ImportError, match=r"robustnb\.nothing"):
+        provenance.closure(["robustnb.nothing"])

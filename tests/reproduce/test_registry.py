@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+from robustnb.errors import UsageError
+from robustnb.reproduce.estimands import arms_of
+from robustnb.reproduce.registry import (
+    CLAIMS,
+    digest,
+    load,
+    load_all,
+    settings_table,
+    unregistered_changes,
+)
+
+REAL = load_all()
+DIRECTION = {
+    "title": "up",
+    "kind": "direction",
+    "estimand": {"difference": ["a", "b"]},
+    "sign": 1,
+    "unit": "seeds",
+    "seeds": [0, 1, 2, 3, 4],
+    "profile": "laptop",
+}
+
+
+def registry(part, **extra):
+    return {
+        "id": "toy2020",
+        "title": "Toy",
+        "authors": ["A. Author"],
+        "venue": "Nowhere",
+        "year": 2020,
+        "arxiv": "2001.00001",
+        "settings": {
+            "s": {
+                "title": "S",
+                "matched": ["paper"],
+                "rows": [{"what": "eps", "paper": "0.1", "provenance": "paper", "ours": "{eps}"}],
+            }
+        },
+        "claims": {
+            "C1": {
+                "statement": "It grows.",
+                "source": "Table 1",
+                "provenance": "paper",
+                "parts": {"up": part},
+            }
+        },
+        **extra,
+    }
+
+
+def load_plain(tmp_path, plain):
+    path = tmp_path / "toy2020.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    return load(path)
+
+
+@pytest.mark.parametrize("paper", REAL.values(), ids=lambda p: p.id)
+def test_no_registered_part_was_changed_without_an_amendment(paper):
+    assert unregistered_changes(paper) == []
+
+
+@pytest.mark.parametrize("paper", REAL.values(), ids=lambda p: p.id)
+def test_numbers_from_memory_are_never_judged(paper):
+    recalled = [
+        part
+        for part in paper.parts().values()
+        if part.kind == "value" and part.paper and part.paper.provenance == "recalled"
+    ]
+    assert all(part.margin is None for part in recalled)
+
+
+def test_the_trades_paper_has_its_ten_claims():
+    paper = load("zhang2019")
+    assert [c.id for c in paper.claims] == [f"zhang2019.C{i}" for i in range(1, 11)]
+    robust = [p for p in paper.parts().values() if p.estimand and "strong" in str(p.estimand)]
+    assert all(part.audited for part in robust)
+    assert "trades-0.3.nat" in arms_of(paper.parts()["zhang2019.C7.frontier"].estimand)
+
+
+def test_an_unknown_paper_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'zhang2019'"):
+        load("zang2019")
+
+
+def test_a_well_formed_part_is_read(tmp_path):
+    part = load_plain(tmp_path, registry(DIRECTION)).parts()["toy2020.C1.up"]
+    assert (part.null, part.sign, part.seeds, part.scale) == (0.0, 1, (0, 1, 2, 3, 4), "percent")
+
+
+VALUE = {
+    **{k: v for k, v in DIRECTION.items() if k != "sign"},
+    "kind": "value",
+    "profile": "paper",
+    "estimand": {"mean": "a"},
+    "setting": "s",
+    "paper": {"value": 0.5, "printed": "50 %", "provenance": "paper"},
+    "margin": 0.01,
+    "margin_reason": "run-to-run spread",
+    "not_at": {"laptop": "compute: too large", "gpu": "compute: too large"},
+}
+
+
+def without(part, *keys):
+    return {k: v for k, v in part.items() if k not in keys}
+
+
+def test_a_value_of_the_papers_own_setting_is_read(tmp_path):
+    assert load_plain(tmp_path, registry(VALUE)).parts()["toy2020.C1.up"].matched == ("paper",)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({**DIRECTION, "kind": "guess"}, "guess"),
+        ({**DIRECTION, "profil": "gpu"}, "profil"),
+        ({**DIRECTION, "seeds": [0, 1]}, "seeds_reason"),
+        ({**DIRECTION, "seeds": [0, 0, 1, 2, 3]}, "repeat"),
+        ({**DIRECTION, "margin": 0.1}, "margin_reason"),
+        ({**DIRECTION, "margin": -0.1, "margin_reason": "x"}, "positive"),
+        ({**DIRECTION, "sign": 2}, "sign"),
+        (without(DIRECTION, "sign"), "sign"),
+        (without(DIRECTION, "estimand"), "estimand"),
+        (without(DIRECTION, "title"), "title is missing"),
+        ({**DIRECTION, "profile": "gpu"}, "not_at"),
+        ({**DIRECTION, "setting": "t"}, "setting"),
+        ({**DIRECTION, "audited": "yes"}, "audited"),
+        ({**DIRECTION, "kind": "proof"}, "takes no estimand"),
+        ({**DIRECTION, "not_at": {"laptop": ""}}, "reason"),
+        (without(VALUE, "paper"), "the paper's number"),
+        (without(VALUE, "margin", "margin_reason"), "margin"),
+        (without(VALUE, "setting"), "matched"),
+        ({**VALUE, "sign": 1}, "remove"),
+        ({**VALUE, "paper": {**VALUE["paper"], "provenance": "rumour"}}, "rumour"),
+        ({**without(DIRECTION, "sign"), "kind": "equivalence"}, "margin"),
+    ],
+)
+def test_a_part_that_could_not_be_judged_is_refused(tmp_path, part, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        load_plain(tmp_path, registry(part))
+    assert "toy2020.yaml" in str(caught.value) and "C1" in str(caught.value)
+
+
+def test_fewer_seeds_need_a_reason(tmp_path):
+    part = {**DIRECTION, "seeds": [0], "seeds_reason": "one network takes a day"}
+    assert load_plain(tmp_path, registry(part)).parts()["toy2020.C1.up"].seeds == (0,)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "toy2020.yaml"
+    path.write_text("id: toy2020\nid: toy2021\n")
+    with pytest.raises(UsageError, match="stands twice"):
+        load(path)
+
+
+def test_the_file_is_named_after_the_paper(tmp_path):
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(registry(DIRECTION)))
+    with pytest.raises(UsageError, match="name the file"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"null": 0.1},
+        {"sign": -1},
+        {"margin": 0.5},
+        {"seeds": (0, 1, 2, 3, 5)},
+        {"profile": "gpu"},
+        {"kind": "equivalence"},
+        {"estimand": {"difference": ["b", "a"]}},
+        {"unit": "examples"},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_every_decision_is_in_the_digest(tmp_path, change):
+    part = load_plain(tmp_path, registry(DIRECTION)).parts()["toy2020.C1.up"]
+    assert digest(dataclasses.replace(part, **change)) != digest(part)
+
+
+def test_wording_is_not_in_the_digest(tmp_path):
+    part = load_plain(tmp_path, registry(DIRECTION)).parts()["toy2020.C1.up"]
+    assert digest(dataclasses.replace(part, title="better words")) == digest(part)
+
+
+def test_a_change_after_registration_needs_an_amendment(tmp_path):
+    old = load_plain(tmp_path, registry(DIRECTION)).parts()["toy2020.C1.up"]
+    new_part = {**DIRECTION, "sign": -1}
+    sealed = {"registered": {"date": "2026-01-01", "digests": {"C1.up": digest(old)}}}
+    changed = load_plain(tmp_path, registry(new_part, **sealed))
+    assert unregistered_changes(changed) == ["toy2020.C1.up"]
+    entry = {
+        "date": "2026-02-01",
+        "part": "C1.up",
+        "reason": "the sign was copied wrongly",
+        "was": digest(old),
+        "now": digest(changed.parts()["toy2020.C1.up"]),
+    }
+    assert (
+        unregistered_changes(load_plain(tmp_path, registry(new_part, **sealed, amendments=[entry])))
+        == []
+    )
+    rewritten = {**entry, "was": "0" * 16}
+    assert unregistered_changes(
+        load_plain(tmp_path, registry(new_part, **sealed, amendments=[rewritten]))
+    ) == ["toy2020.C1.up"]
+
+
+def test_parts_added_or_withdrawn_after_registration_are_seen(tmp_path):
+    sealed = {"registered": {"date": "2026-01-01", "digests": {"C1.gone": "0" * 16}}}
+    paper = load_plain(tmp_path, registry(DIRECTION, **sealed))
+    assert unregistered_changes(paper) == ["toy2020.C1.gone", "toy2020.C1.up"]
+
+
+def test_an_amendment_without_a_reason_is_refused(tmp_path):
+    entry = {"date": "2026-02-01", "part": "C1.up", "reason": " ", "was": None, "now": None}
+    with pytest.raises(UsageError, match="its reason"):
+        load_plain(tmp_path, registry(DIRECTION, amendments=[entry]))
+
+
+def test_our_side_of_the_settings_comes_from_the_parameters(tmp_path):
+    paper = load_plain(tmp_path, registry(DIRECTION))
+    assert settings_table(paper, "s", {"eps": 0.3})[0]["ours"] == "0.3"
+    with pytest.raises(UsageError, match="eps"):
+        settings_table(paper, "s", {"epsilon": 0.3})
+
+
+def test_the_command_prints_the_digests_to_paste(capsys):
+    from robustnb.reproduce.registry import _main
+
+    assert _main(["--digests", "zhang2019"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    stored = yaml.safe_load((CLAIMS / "zhang2019.yaml").read_text())["registered"]["digests"]
+    assert printed["digests"] == stored
