@@ -91,6 +91,16 @@ def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value])
     return str(chosen).split(":")[0]
 
 
+def _registered_seeds(project: Project, paper: str) -> set[int]:
+    """Seed 0, which every book shows, and those the registry lists for some part."""
+    from robustnb.reproduce.registry import load
+
+    if not (project.claims / f"{paper}.yaml").is_file():
+        return {0}
+    parts = load(paper, folder=project.claims).parts().values()
+    return {0}.union(*(part.seeds for part in parts))
+
+
 def plan(
     project: Project,
     paper: str,
@@ -99,7 +109,10 @@ def plan(
     *,
     given: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The run of `paper` at `profile` with `seed`; `given` overrides make it a custom run.
+    """The run of `paper` at `profile` with `seed`.
+
+    Overrides of its own, or a seed that no part of the registry lists, make it a custom run, which
+    the ledger never sees.
 
     Raises UsageError for an unknown paper or parameter, or a value of the wrong type.
     """
@@ -126,7 +139,7 @@ def plan(
         profile.name,
         seed,
         overrides,
-        bool(given),
+        bool(given) or seed not in _registered_seeds(project, paper),
         modules,
         data,
         found,

@@ -80,33 +80,14 @@ def _short(claim: str) -> str:
 def _verdict(ledger: Json, _page: Page, name: str) -> str:
     """The block that ends a section: what the paper says, what was found, part by part."""
     claim = _claim(ledger, name)
-    rows = []
-    for part in claim["parts"].values():
-        profile = wording.shown_profile(part)
-        found = part["profiles"][profile]
-        result = " ".join(x for x in (wording.ours(part, found), _interval(part, found)) if x)
-        rows.append(
-            [
-                part["title"],
-                wording.paper_number(part) or "–",
-                result or "–",
-                wording.sample(part, found) or "–",
-                wording.p_values(found) or "–",
-                f"{wording.badge(found)} {profile}{_stale(found)}",
-            ]
-        )
-    header = [
-        "part",
-        "the paper's number",
-        "ours [95 % interval]",
-        "over",
-        "p (adjusted)",
-        "verdict",
-    ]
+    rows = [_part_row(part) for part in claim["parts"].values()]
+    header = ["what was tested", "found here, with its 95 % interval", "verdict"]
     remarks = [
         f"*{part['title']}*: {text}" for part in claim["parts"].values() if (text := _remark(part))
     ]
     note = f"\n\n{claim['note']}" if claim["note"] else ""
+    numbers = "; ".join(f"{n['what']}: {wording.number(n)}" for n in claim["numbers"])
+    note += f"\n\nThe paper's numbers: {numbers}." if numbers else ""
     told = "\n\n" + "\n".join(f"- {remark}" for remark in remarks) if remarks else ""
     return (
         f"({_label(name)})=\n:::{{admonition}} {_short(name)}. {claim['statement']}\n"
@@ -115,20 +96,36 @@ def _verdict(ledger: Json, _page: Page, name: str) -> str:
     )
 
 
-def _interval(part: Json, found: Json) -> str:
-    text = wording.bounds(part, found["interval"])
-    return f'<span class="rnb-interval">{text}</span>' if text else ""
-
-
-def _stale(found: Json) -> str:
-    return " <em>(recorded with earlier code)</em>" if found["stale"] else ""
+def _part_row(part: Json) -> list[str]:
+    """Three cells: the part over the paper's number, our result over its sample, the badge."""
+    profile = wording.shown_profile(part)
+    found = part["profiles"][profile]
+    paper = wording.paper_number(part)
+    interval = wording.bounds(part, found["interval"])
+    result = " ".join(
+        text
+        for text in (
+            wording.ours(part, found),
+            f'<span class="rnb-interval">{interval}</span>' if interval else "",
+        )
+        if text
+    )
+    p = wording.p_values(found)
+    details = [wording.sample(part, found), f"p = {p}".replace("= <", "<") if p else ""]
+    stale = "recorded with earlier code" if found["stale"] else ""
+    return [
+        wording.stacked(part["title"], f"paper: {paper}" if paper else ""),
+        wording.stacked(result or "–", ", ".join(text for text in details if text)),
+        wording.stacked(f"{wording.badge(found)} {profile}", stale),
+    ]
 
 
 def _remark(part: Json) -> str:
     """What a reader must know beside the badge: why not judged, and what a local run shows."""
     profile = wording.shown_profile(part)
     found = part["profiles"][profile]
-    told = [] if part["kind"] in EXACT or found["group"] == "holds" else [found["text"]]
+    quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
+    told = [] if quiet else [found["text"]]
     if found["mde"] is not None and found["group"] == "inconclusive":
         unit = wording.quantity({**part, "estimand": {"mean": ""}}, found["mde"])
         told.append(f"80 % power needs a difference of {unit}")
@@ -165,7 +162,8 @@ def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
 
 def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
     """Every claim with its verdict at each profile that ran."""
-    shown = [p for p in PROFILES if ledger["totals"]["profiles"][p]["not_run"] < _n(ledger)]
+    ran = {profile for _, profile, _ in _runs(ledger)}
+    shown = [profile for profile in PROFILES if profile in ran]
     rows = []
     for found in _papers(ledger, page, paper):
         for name, claim in found["claims"].items():
@@ -175,27 +173,37 @@ def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
     return wording.table(["claim", "what the paper says", *shown], rows)
 
 
-def _n(ledger: Json) -> int:
-    return int(ledger["totals"]["overall"]["n"])
-
-
 def _totals(ledger: Json, _page: Page) -> str:
     return wording.tally(ledger["totals"]["overall"])
 
 
+_COLUMNS = {
+    "holds": "hold",
+    "against": "opposite",
+    "inconclusive": "inconclusive",
+    "open": "open",
+    "unjudged": "not judged",
+}
+
+
 def _cover(ledger: Json, _page: Page) -> str:
-    """The papers with their tallies, for the book's first screen."""
-    rows = []
-    for name, paper in ledger["papers"].items():
-        totals = paper["totals"]["overall"]
-        rows.append(
-            [
-                f"[{paper['title']}](papers/{name})",
-                f"{paper['venue']}",
-                *(str(totals[key]) for key in ("holds", "against", "inconclusive", "open")),
-            ]
-        )
-    return wording.table(["paper", "", "hold", "opposite", "inconclusive", "open"], rows)
+    """How many claims hold, in large figures, and which they are, for the book's first screen."""
+    totals = ledger["totals"]["overall"]
+    tiles = "".join(
+        f'<div class="rnb-tile rnb-{group}"><strong>{totals[group]}</strong> {word}</div>'
+        for group, word in _COLUMNS.items()
+    )
+    rows = [
+        [f"[{paper['title']}](papers/{name})", *(_links(paper, group) for group in _COLUMNS)]
+        for name, paper in ledger["papers"].items()
+    ]
+    table = wording.table(["paper", *_COLUMNS.values()], rows)
+    return f'<div class="rnb-tiles">{tiles}</div>\n\n{table}'
+
+
+def _links(paper: Json, group: str) -> str:
+    names = [name for name, claim in paper["claims"].items() if claim["group"] == group]
+    return ", ".join(f"{{ref}}`{_short(name)} <{_label(name)}>`" for name in names) or "–"
 
 
 def _value(ledger: Json, _page: Page, name: str) -> str:

@@ -60,12 +60,14 @@ def ours(part: Json, verdict: Json) -> str:
 
 def paper_number(part: Json) -> str:
     """The paper's number as it printed it, with how we know it."""
-    number = part["paper"]
-    if number is None:
-        return ""
-    if number["provenance"] == "recalled":
-        return f'<span class="rnb-recalled">{number["printed"]} (recalled, unverified)</span>'
-    return f"{number['printed']} ({number['provenance']})"
+    return number(part["paper"]) if part["paper"] is not None else ""
+
+
+def number(quoted: Json) -> str:
+    """A number of the paper with its provenance; recalled ones are grey and say so."""
+    if quoted["provenance"] == "recalled":
+        return f'<span class="rnb-recalled">{quoted["printed"]} (recalled, unverified)</span>'
+    return f"{quoted['printed']} ({quoted['provenance']})"
 
 
 def sample(part: Json, verdict: Json) -> str:
@@ -88,6 +90,11 @@ def p_values(verdict: Json) -> str:
 
 def _small(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def stacked(first: str, second: str) -> str:
+    """Two lines of one cell, the second one small."""
+    return f'{first}<br><span class="rnb-small">{second}</span>' if second else first
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 import torch
@@ -39,17 +40,18 @@ def trained(
 ) -> tuple[M, dict[str, Any]]:
     """The model that `recipe` describes, from the store or trained now, and its record.
 
-    `recipe` holds, as JSON values, all that decides the result: data and their size, seed,
-    objective, sizes. `build()` makes the untrained model on its device; `train(model, checkpoint)`
+    `recipe` holds, as JSON values, all that decides the result: the data (their `fingerprint`),
+    seed, objective, sizes. `build()` makes the untrained model on its device; `train(model, checkpoint)`
     trains it in place and may hand `checkpoint` to `fit`, so that an interrupted training goes on
     next time. What train returns (a History or JSON values) enters the record.
 
-    The key covers the recipe, the code that `sources` and the model's own modules reach, the torch
-    version, the device type and, on a CPU, the number of threads. A damaged file is trained again,
+    The key covers the recipe, the untrained weights, the code of `train` itself and that which
+    `sources` and the model's own modules reach, the torch version, the device type and, on a CPU,
+    the number of threads. A damaged file is trained again,
     with a line in record["warnings"]. $ROBUSTNB_FRESH=1 trains whatever is there.
     """
     model = build()
-    facts = _facts(recipe, model, sources)
+    facts = _facts(recipe, model, train, sources)
     key = digest(facts)
     path = models_folder() / f"{key}.safetensors"
     checkpoint = path.with_suffix(".checkpoint")
@@ -84,7 +86,12 @@ def trained(
     return model, record
 
 
-def _facts(recipe: Mapping[str, Any], model: nn.Module, sources: Sequence[str]) -> dict[str, Any]:
+def _facts(
+    recipe: Mapping[str, Any],
+    model: nn.Module,
+    train: Callable[..., Any],
+    sources: Sequence[str],
+) -> dict[str, Any]:
     try:
         plain = json.loads(json.dumps(dict(recipe), allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -97,10 +104,24 @@ def _facts(recipe: Mapping[str, Any], model: nn.Module, sources: Sequence[str]) 
     return {
         "recipe": plain,
         "code": closure_digest(modules),
+        "train": _code_digest(getattr(train, "__code__", None)),
+        "untrained": tensorfile.weights_digest(model.state_dict()),
         "versions": {"torch": torch.__version__},
         "device": weight.device.type,
         "threads": torch.get_num_threads() if weight.device.type == "cpu" else None,
     }
+
+
+def _code_digest(code: CodeType | None) -> str | None:
+    """A digest of a function's own instructions and constants, with those of functions inside it."""
+    if code is None:
+        return None
+    constants = [
+        _code_digest(value) if isinstance(value, CodeType) else repr(value)
+        for value in code.co_consts
+        if not isinstance(value, frozenset)
+    ]
+    return digest([code.co_code.hex(), constants, list(code.co_names)])
 
 
 def _load(path: Path, model: M) -> tuple[M, dict[str, Any]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from robustnb.lesson.arms import encode_arm
 from robustnb.reproduce.project import Project
 
 TOY = Path(__file__).parent / "toy"
@@ -28,3 +32,45 @@ def edit(toy: Project):
         path.write_text(text.replace(old, new))
 
     return change
+
+
+@pytest.fixture
+def made() -> Callable[..., dict[str, Any]]:
+    """The record that a run of the toy notebook would leave, with a planted effect."""
+
+    def make(seed: int, treated: float = 0.9, control: float = 0.1, **extra: Any) -> dict[str, Any]:
+        generator = np.random.default_rng(seed)
+        arms = {
+            "treated": generator.random(300) < treated,
+            "control": generator.random(300) < control,
+        }
+        measured = {
+            "schema": 1,
+            "claim": "toy2020.C1",
+            "part": "more",
+            "arms": {name: encode_arm(name, outcomes) for name, outcomes in arms.items()},
+            "checks": [],
+            "threat": {},
+            "audit": None,
+        }
+        return {
+            "schema": 1,
+            "paper": "toy2020",
+            "profile": "laptop",
+            "seed": seed,
+            "custom": False,
+            "origin": "record",
+            "key": f"{seed:016x}",
+            "source": "now",
+            "closure": {},
+            "data": {},
+            "parameters": {"size": 300},
+            "versions": {"python": "3.11", "torch": "2.14.1"},
+            "device": "cpu",
+            "cost": {"cpu_seconds": 4.0, "wall_seconds": 5.0, "peak_mb": 512},
+            "warnings": [],
+            "measurements": [measured],
+            **extra,
+        }
+
+    return make

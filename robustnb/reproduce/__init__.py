@@ -1,0 +1,1 @@
+"""What makes the book: registry, runs, ledger, pages, and the `robustnb` command."""

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from robustnb.reproduce import files
+
+
+def test_a_file_is_written_with_its_folders_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "a" / "b" / "x.json"
+    assert files.write_atomically(path, "é\n")
+    assert path.read_bytes() == "é\n".encode()
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_the_same_text_leaves_the_file_untouched(tmp_path):
+    path = tmp_path / "x"
+    assert files.write_atomically(path, "one")
+    before = path.stat()
+    assert not files.write_atomically(path, "one")
+    after = path.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert files.write_atomically(path, "two") and path.read_text() == "two"
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    files.write_atomically(path, "old")
+
+    def full(_descriptor):
+        assert path.read_text() == "old"
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        files.write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_only_folders_of_processes_that_no_longer_live_are_swept(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"run-key.{dead.pid}", f"run-key.{os.getpid()}", "run.1", "run.partial", "plain"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.ipynb").write_text("{}")
+    files.sweep_dead(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == set(names[1:])
+
+
+def test_sweeping_where_nothing_is_does_nothing(tmp_path):
+    files.sweep_dead(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()

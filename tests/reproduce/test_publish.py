@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+
+from robustnb.errors import UsageError
+from robustnb.reproduce import convert, keys, profiles
+from robustnb.reproduce.ledger import ledger
+from robustnb.reproduce.publish import publish
+from robustnb.reproduce.registry import load_all
+
+PNG = {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"}
+
+
+@pytest.fixture
+def run(toy):
+    return keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
+
+
+def executed(project, run):
+    """The run's folder as papermill would leave it, without a kernel: each cell says its number."""
+    notebook = convert.convert(project.notebook(run.paper))
+    for count, cell in enumerate(convert.code_cells(notebook), 1):
+        cell.execution_count = count
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"ran {count}\n")]
+    figure = nbformat.v4.new_output("display_data", PNG, metadata={"image/png": {"alt": "A line."}})
+    notebook.cells[-1].outputs.append(figure)
+    injected = nbformat.v4.new_code_cell("# Parameters\nsize = 80\n", id="drawn-by-papermill")
+    injected.metadata["tags"] = ["injected-parameters"]
+    index = next(i for i, c in enumerate(notebook.cells) if "parameters" in convert.tags(c))
+    notebook.cells.insert(index + 1, injected)
+    notebook.metadata["robustnb"] = {"datasets": [], "run": {"key": run.key}}
+    folder = run.folder(project.runs)
+    folder.mkdir(parents=True)
+    (folder / "x.ipynb").write_text(nbformat.writes(notebook))
+    return folder
+
+
+@pytest.fixture
+def page(toy, run, made):
+    """Publish the run, with today's sources, and read the page."""
+    folder = executed(toy, run)
+    papers = toy.root / "book" / "papers"
+
+    def published():
+        drawn = ledger(load_all(toy.claims), [made(s) for s in range(5)], {}, draws=200)
+        changed = publish(toy, run, folder, drawn, papers)
+        return changed, nbformat.read(papers / "toy2020.ipynb", as_version=4)
+
+    published.path = papers / "toy2020.ipynb"
+    return published
+
+
+def test_outputs_are_the_runs_and_prose_and_comments_are_todays(page, edit):
+    edit("Prose before.", "Prose of today.")
+    edit("time.sleep(sleep)", "time.sleep(sleep)  # a comment of today")
+    _, notebook = page()
+    assert "Prose of today." in notebook.cells[0].source
+    cells = convert.code_cells(notebook)
+    assert any("# a comment of today" in cell.source for cell in cells)
+    assert [cell.outputs[0].text for cell in cells] == [f"ran {k}\n" for k in range(1, 5)]
+    assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
+
+
+def test_the_alt_text_of_a_figure_is_handed_to_its_cell(page):
+    _, notebook = page()
+    cells = convert.code_cells(notebook)
+    assert cells[-1].metadata["mystnb"]["image"]["alt"] == "A line."
+    assert all("mystnb" not in cell.metadata for cell in cells[:-1])
+
+
+def test_an_alt_text_that_the_author_gave_to_the_cell_stays(page, edit):
+    own = "---\nmystnb:\n  image:\n    alt: My own words.\n---\n"
+    edit('```{code-cell} ipython3\nprint(f"', f'```{{code-cell}} ipython3\n{own}print(f"')
+    _, notebook = page()
+    assert convert.code_cells(notebook)[-1].metadata["mystnb"]["image"]["alt"] == "My own words."
+
+
+def test_the_parameters_used_stand_right_after_those_declared(page):
+    _, notebook = page()
+    index = next(i for i, c in enumerate(notebook.cells) if "parameters" in convert.tags(c))
+    assert convert.tags(notebook.cells[index + 1]) == ["injected-parameters"]
+    assert "size = 80" in notebook.cells[index + 1].source
+    tagged = [c for c in notebook.cells if "injected-parameters" in convert.tags(c)]
+    assert len(tagged) == 1
+
+
+def test_placeholders_are_filled_with_the_ledger_and_with_the_parameters_of_the_run(page, edit):
+    edit("Prose before.", "{{ verdict toy2020.C1 }}\n\n{{ param size }} and {{ param shift }}")
+    _, notebook = page()
+    prose = notebook.cells[0].source
+    assert "(toy2020-c1)=" in prose and "rnb-holds" in prose
+    assert "80 and 0" in prose  # laptop's size, and the default shift
+
+
+def test_a_placeholder_in_code_is_code(page, edit):
+    edit('{int(treated.sum())} of {size}")', '{int(treated.sum())} of {size}")  # {{ totals }}')
+    _, notebook = page()
+    assert "{{ totals }}" in convert.code_cells(notebook)[-1].source
+
+
+def test_an_unknown_placeholder_writes_no_page(page, edit):
+    edit("Prose before.", "{{ verdict toy2020.C7 }}")
+    with pytest.raises(UsageError, match=r"did you mean 'toy2020\.C1'"):
+        page()
+    assert not page.path.exists()
+
+
+def test_the_page_tells_which_run_it_shows(page, run):
+    _, notebook = page()
+    assert notebook.metadata["robustnb"]["run"]["key"] == run.key
+
+
+def test_nothing_changed_means_nothing_written(page, edit):
+    assert page()[0]
+    before = page.path.stat()
+    assert not page()[0]
+    after = page.path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    edit("Prose before.", "Prose of today.")
+    assert page()[0]
+
+
+def test_the_bytes_are_the_same_when_it_is_written_anew(page):
+    page()
+    first = page.path.read_bytes()
+    page.path.unlink()
+    convert._read.cache_clear()
+    page()
+    assert page.path.read_bytes() == first
+    ids = [cell["id"] for cell in json.loads(first)["cells"]]
+    assert ids == [f"cell-{k:03d}" for k in range(len(ids))]
+
+
+def test_a_run_of_other_code_cells_is_not_published(page, edit):
+    edit('```{code-cell} ipython3\nprint(f"', '```{code-cell} ipython3\n1 + 1\n```\n\n'
+         '```{code-cell} ipython3\nprint(f"')  # fmt: skip
+    with pytest.raises(ValueError, match="shorter"):
+        page()
+    assert not page.path.exists()
