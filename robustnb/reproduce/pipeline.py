@@ -111,7 +111,7 @@ def make_book(project: Project, profile: Profile, *, jobs: int, report: Report) 
         runs = [keys.plan(project, paper, profile, 0) for paper in project.papers()]
         _run(project, runs, jobs=jobs, report=report)
         drawn = draw_ledger(project)
-        write_atomically(project.ledger, json.dumps(drawn, indent=1, sort_keys=True) + "\n")
+        write_atomically(project.ledger, json.dumps(drawn, indent=1) + "\n")
         source = book.source_root(project)
         papers = source / "book" / "papers"
         for old in papers.glob("*.ipynb"):

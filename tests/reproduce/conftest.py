@@ -16,11 +16,21 @@ from robustnb.reproduce.project import Project
 TOY = Path(__file__).parent / "toy"
 
 
+def _copy(folder: Path) -> Project:
+    shutil.copytree(TOY / "notebooks", folder / "notebooks")
+    shutil.copyfile(TOY.parents[2] / "Snakefile", folder / "Snakefile")
+    return Project(folder, folder / "build")
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Project:
-    shutil.copytree(TOY / "notebooks", tmp_path / "notebooks")
-    shutil.copyfile(TOY.parents[2] / "Snakefile", tmp_path / "Snakefile")
-    return Project(tmp_path, tmp_path / "build")
+    return _copy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_toy(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One toy project for the tests of a file that look at the same runs."""
+    return _copy(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture
