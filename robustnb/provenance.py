@@ -2,7 +2,8 @@
 
 A module's digest is that of its syntax tree without docstrings, so comments, docstrings and layout
 do not count. Imports inside functions count; `from package import name` follows the package's
-lazy exports to the module that defines the name.
+lazy exports to the module that defines the name. The table of exports itself does not count, so
+that a new name in a package leaves the results of the others alone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ def module_file(module: str) -> Path | None:
     return None
 
 
-class _DropDocstrings(ast.NodeTransformer):
+class _DropWhatCannotMatter(ast.NodeTransformer):
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _is_export_table(node):
+            node.args[1] = ast.Dict(keys=[], values=[])
+        return self.generic_visit(node)
+
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
         body = getattr(node, "body", None)
@@ -50,14 +56,18 @@ class _DropDocstrings(ast.NodeTransformer):
 
 
 def source_digest(source: str) -> str:
-    """SHA-256 of Python source up to comments, docstrings and layout."""
-    tree = _DropDocstrings().visit(ast.parse(source))
+    """SHA-256 of Python source up to comments, docstrings, layout and tables of lazy exports."""
+    tree = _DropWhatCannotMatter().visit(ast.parse(source))
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_export_table(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "lazy"
 
 
 def _exports(tree: ast.Module) -> dict[str, str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "lazy":
+        if isinstance(node, ast.Call) and _is_export_table(node):
             value = ast.literal_eval(node.args[1])
             return {str(name): str(module) for name, module in value.items()}
     return {}
