@@ -41,9 +41,9 @@ def trained(
     """The model that `recipe` describes, from the store or trained now, and its record.
 
     `recipe` holds, as JSON values, all that decides the result: the data (their `fingerprint`),
-    seed, objective, sizes. `build()` makes the untrained model on its device; `train(model, checkpoint)`
-    trains it in place and may hand `checkpoint` to `fit`, so that an interrupted training goes on
-    next time. What train returns (a History or JSON values) enters the record.
+    seed, objective, sizes. `build()` makes the untrained model on its device. `train(model,
+    checkpoint)` trains it in place and may hand `checkpoint` to `fit`, so that an interrupted
+    training goes on next time. What train returns (a History or JSON values) enters the record.
 
     The key covers the recipe, the untrained weights, the code of `train` itself and that which
     `sources` and the model's own modules reach, the torch version, the device type and, on a CPU,
@@ -113,7 +113,7 @@ def _facts(
 
 
 def _code_digest(code: CodeType | None) -> str | None:
-    """A digest of a function's own instructions and constants, with those of functions inside it."""
+    """A digest of a function's instructions and constants, with those of functions inside it."""
     if code is None:
         return None
     constants = [
