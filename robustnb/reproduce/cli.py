@@ -7,6 +7,7 @@ run to its end, 6 another command holds the checkout, 130 interrupted.
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import click
@@ -260,6 +261,8 @@ def data_list(as_json: bool) -> None:
 
 def run() -> None:
     """Run the command and turn errors into one line and an exit code."""
+    # a batch system or `kill` asks as Ctrl-C does, and gets the same orderly end
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

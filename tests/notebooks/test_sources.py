@@ -84,24 +84,24 @@ def measured(notebook):
     ]
 
 
-def spelling(key):
-    """A pattern for what a dict's key can spell: the holes of an f-string take anything."""
-    if isinstance(key, ast.JoinedStr):
-        return "".join(
-            re.escape(p.value) if isinstance(p, ast.Constant) else r"[\w.-]*" for p in key.values
-        )
-    return re.escape(str(getattr(key, "value", "")))
+def spelling(key, hole):
+    """A pattern for what a dict's key can spell, with `hole` for what an f-string leaves open."""
+    parts = key.values if isinstance(key, ast.JoinedStr) else [key]
+    return "".join(re.escape(str(p.value)) if isinstance(p, ast.Constant) else hole for p in parts)
 
 
 def arm_patterns(notebook):
-    keys = []
+    """Patterns for the keys of all dicts; a hole takes a word of the code, a number, or both."""
+    keys, words = [], set()
     for _, tree in cells(notebook):
         for node in ast.walk(tree):
             keys += node.keys if isinstance(node, ast.Dict) else []
             keys += [node.key] if isinstance(node, ast.DictComp) else []
-    constant_or_formatted = (ast.Constant, ast.JoinedStr)
-    found = {spelling(key) for key in keys if isinstance(key, constant_or_formatted)}
-    return {pattern for pattern in found if pattern.replace(r"[\w.-]*", "")}
+            words |= {str(node.value)} if isinstance(node, ast.Constant) else set()
+    spelt = "|".join(re.escape(w) for w in sorted(words) if re.fullmatch(r"[A-Za-z][\w-]*", w))
+    hole = rf"(?:{spelt})?(?:\d+(?:\.\d+)?)?"
+    found = {spelling(key, hole) for key in keys if isinstance(key, ast.Constant | ast.JoinedStr)}
+    return {pattern for pattern in found if pattern.replace(hole, "")}
 
 
 def captions(notebook):
