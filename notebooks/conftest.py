@@ -14,6 +14,7 @@ class JupytextFile(IPyNbFile):
     """A MyST notebook, read by jupytext where nbval would read JSON."""
 
     def collect(self):
+        """The cells of the notebook, as nbval has them."""
         notebook = jupytext.read(self.path)
         with patch("nbval.plugin.nbformat.read", return_value=notebook):
             yield from super().collect()

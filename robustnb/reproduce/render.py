@@ -45,10 +45,12 @@ def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
         name, words = match.group(1), match.group(2).split()
         if name not in _RENDERERS:
             raise unknown("placeholder", name, _RENDERERS)
+        renderer = _RENDERERS[name]
         try:
-            return _RENDERERS[name](ledger, context, *words)
+            inspect.signature(renderer).bind(ledger, context, *words)
         except TypeError:
             raise UsageError(f"placeholder {match.group()} has the wrong number of words") from None
+        return renderer(ledger, context, *words)
 
     return _PLACEHOLDER.sub(replace, text)
 
@@ -127,8 +129,8 @@ def _remark(part: Json) -> str:
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
     told = [] if quiet else [found["text"]]
     if found["mde"] is not None and found["group"] == "inconclusive":
-        unit = wording.quantity({**part, "estimand": {"mean": ""}}, found["mde"])
-        told.append(f"80 % power needs a difference of {unit}")
+        size = wording.quantity(part, found["mde"]).lstrip("+")
+        told.append(f"80 % power needs a difference of {size}")
     for seed, run in ((found["local"] or {}).get("runs") or {}).items():
         place = "inside" if run["within"] else "outside"
         told.append(
@@ -236,7 +238,10 @@ def _setting(_ledger: Json, page: Page, name: str) -> str:
 def _source(_ledger: Json, _page: Page, name: str) -> str:
     """The very lines of robustnb that ran; `name` is module:object."""
     module, _, attribute = name.partition(":")
-    found = getattr(import_module(module), attribute)
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"placeholder source {name}: {error}; write module:object") from None
     return f"```python\n# {module}\n{inspect.getsource(found).rstrip()}\n```"
 
 

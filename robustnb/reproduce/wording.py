@@ -45,9 +45,10 @@ def shown_profile(part: Json) -> str:
             verdict = part["profiles"][profile]
             if verdict["group"] in wanted and (verdict["n_seeds"] or part["kind"] in EXACT):
                 return profile
-    for profile in reversed(PROFILES):
-        if part["profiles"][profile]["word"] == "seen in one run":
-            return profile
+    for word in ("seen in one run", "not at this scale"):
+        for profile in reversed(PROFILES):
+            if part["profiles"][profile]["word"] == word:
+                return profile
     return str(part["profile"])
 
 

