@@ -2,8 +2,10 @@
 
 A module's digest is that of its syntax tree without docstrings, so comments, docstrings and layout
 do not count. Imports inside functions count; `from package import name` follows the package's
-lazy exports to the module that defines the name. The table of exports itself does not count, so
-that a new name in a package leaves the results of the others alone.
+lazy exports to the module that defines the name, and `import package as p` to the modules of the
+names that are used as `p.name`. The table of exports itself does not count, so that a new name in a
+package leaves the results of the others alone. Neither do the modules that only name or show
+results.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "robustnb"
+NAMES_OR_SHOWS = frozenset({"robustnb.provenance", "robustnb.progress"})
 
 
 def _root() -> Path:
@@ -84,38 +87,56 @@ def _exports_of(module: str) -> dict[str, str]:
     return {} if file is None else _exports(ast.parse(file.read_text(encoding="utf-8")))
 
 
-def _from_import(base: str, names: Iterable[str]) -> Iterator[str]:
+def _whole_package(package: str, alias: str, tree: ast.AST) -> set[str]:
+    """Modules behind the names used as `alias.name`; all of them if the package itself is used."""
+    exports = _exports_of(package)
+    if not exports:
+        return set()
+    dotted = {
+        id(node.value): node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == alias
+    }
+    bare = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == alias and id(node) not in dotted
+    ]
+    used = exports if bare else set(dotted.values())
+    return {exports[name] for name in used if name in exports}
+
+
+def _from_import(base: str, names: Iterable[ast.alias], tree: ast.AST) -> Iterator[str]:
     if module_file(base) is None:
         return
     yield base
     exports = _exports_of(base)
     for name in names:
-        if name in exports:
-            yield exports[name]
-        elif module_file(f"{base}.{name}") is not None:
-            yield f"{base}.{name}"
-            yield from _exports_of(f"{base}.{name}").values()
+        inner = f"{base}.{name.name}"
+        if name.name in exports:
+            yield exports[name.name]
+        elif module_file(inner) is not None:
+            yield inner
+            yield from _whole_package(inner, name.asname or name.name, tree)
 
 
 def imported_modules(source: str, package: str = "") -> set[str]:
-    """Modules of robustnb that `source` imports itself; `package` resolves relative imports.
-
-    A whole package imported by name (`import robustnb.attacks`) counts with all its exports.
-    """
+    """Modules of robustnb that `source` imports itself; `package` resolves relative imports."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if module_file(alias.name) is not None:
                     found.add(alias.name)
-                    found.update(_exports_of(alias.name).values())
+                    found |= _whole_package(alias.name, alias.asname or alias.name, tree)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, base] if base else above)
             if base.split(".")[0] == PACKAGE:
-                found.update(_from_import(base, [alias.name for alias in node.names]))
+                found.update(_from_import(base, node.names, tree))
     return {parent for module in found for parent in _parents(module)}
 
 
@@ -137,7 +158,7 @@ def closure(modules: Iterable[str]) -> dict[str, str]:
     waiting = sorted({parent for module in modules for parent in _parents(module)})
     while waiting:
         module = waiting.pop()
-        if module in digests:
+        if module in digests or module in NAMES_OR_SHOWS:
             continue
         file = module_file(module)
         if file is None:

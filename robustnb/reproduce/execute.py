@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import RunError
+from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import convert
 from robustnb.reproduce.files import sweep_dead, write_atomically
 from robustnb.reproduce.keys import Run
@@ -142,7 +143,7 @@ def _audit_output(notebook: Any, run: Run) -> None:
     """Drop the audit cell; RunError if the run used what its key does not cover."""
     cell = notebook.cells.pop()
     used = json.loads("".join(output.get("text", "") for output in cell.outputs))
-    outside = sorted(set(used["modules"]) - set(run.closure))
+    outside = sorted(set(used["modules"]) - set(run.closure) - NAMES_OR_SHOWS)
     if outside:
         raise RunError(
             f"{run.name} loaded {', '.join(outside)}, which its key does not cover; "

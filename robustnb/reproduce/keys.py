@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
 
 def notebook_modules(notebook: Any) -> list[str]:
     """Modules of robustnb that the code cells import themselves."""
-    return sorted(set().union(*(imported_modules(c.source) for c in convert.code_cells(notebook))))
+    return sorted(imported_modules("\n".join(c.source for c in convert.code_cells(notebook))))
 
 
 def data_digests(names: list[str]) -> dict[str, Any]:

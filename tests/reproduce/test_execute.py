@@ -111,8 +111,8 @@ def test_a_page_that_shows_a_path_of_this_machine_is_refused(toy, edit):
 
 
 def test_a_module_outside_the_key_is_refused(toy, edit):
-    edit(STEP, "import importlib, time\nimportlib.import_module('robustnb.progress')\n")
-    with pytest.raises(RunError, match=r"robustnb\.progress, which its key does not cover"):
+    edit(STEP, "import importlib, time\nimportlib.import_module('robustnb.stats')\n")
+    with pytest.raises(RunError, match=r"robustnb\.stats, which its key does not cover"):
         run(toy)
 
 

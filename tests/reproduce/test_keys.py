@@ -88,6 +88,18 @@ def test_the_closure_follows_lazy_exports_and_imports_inside_functions():
     assert "robustnb.attacks.geometry" in provenance.closure(modules)
 
 
+def test_of_a_whole_package_only_the_names_that_are_used_count():
+    used = provenance.imported_modules("import robustnb.attacks as a\n\nx = a.kl\n")
+    assert "robustnb.attacks.losses" in used
+    assert "robustnb.attacks.ascent" not in used
+    passed_on = provenance.imported_modules("from robustnb import attacks\n\nf(attacks)\n")
+    assert "robustnb.attacks.ascent" in passed_on
+
+
+def test_modules_that_only_name_or_show_results_are_left_out():
+    assert "robustnb.progress" not in provenance.closure(["robustnb.training.fit"])
+
+
 def test_an_unrelated_module_is_not_in_the_closure():
     assert "robustnb.theory.surrogate" not in provenance.closure(["robustnb.attacks.ascent"])
 
