@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from robustnb.attacks import Attack, half_cosine, self_audit
+from robustnb.attacks.audit import _curve
 
 SOUND = Attack(
     "sound", eps=0.06, step=half_cosine(0.06, 40), steps=40, losses=("ce", "margin"), restarts=4
@@ -73,3 +74,8 @@ def test_an_attack_that_lives_on_restarts_is_found(curved, images):
 def test_with_the_whole_box_allowed_a_smooth_model_falls(curved, images, norm):
     attack = Attack("any", eps=0.05, step=0.01, steps=5, norm=norm, losses=("margin",))
     assert audit(curved(), images, attack=attack)["large_eps"]["value"] == 0
+
+
+def test_a_curve_may_fall_by_exactly_the_tolerance_and_no_more():
+    assert _curve({1: 0.62, 3: 0.61, 5: 0.60}, "restarts")["ok"]
+    assert not _curve({1: 0.62, 3: 0.62, 5: 0.60}, "restarts")["ok"]
