@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy(
         "find": "robustnb.data.sets",
         "load": "robustnb.data.loading",
         "loaded": "robustnb.data.loading",
+        "nested_subsets": "robustnb.data.nesting",
+        "repeat_to": "robustnb.data.nesting",
         "subset": "robustnb.data.tensors",
         "to_unit": "robustnb.data.tensors",
         "verify": "robustnb.data.loading",

@@ -1,7 +1,9 @@
-"""Exact and vectorised companions of the papers' theory (numpy only).
+"""Exact and vectorised companions of the papers' theory (numpy and scipy).
 
 What this room holds for Zhang et al. 2019: calibrated surrogate losses, finite instances on which
-every risk of Theorem 3.1 is exact, the strip example, and the construction of Theorem 3.2.
+every risk of Theorem 3.1 is exact, the strip example, and the construction of Theorem 3.2. For
+Schmidt et al. 2018: the Gaussian and the Bernoulli model with their bounds, exact sums and laws.
+For Carmon et al. 2019: self-training in the Gaussian model.
 """
 
 from __future__ import annotations
@@ -61,5 +63,53 @@ __getattr__, __dir__, __all__ = lazy(
         "TwoPoint": "robustnb.theory.tightness",
         "two_point": "robustnb.theory.tightness",
         "evaluate_two_point": "robustnb.theory.tightness",
+        "FixedLaw": "robustnb.theory.gaussian",
+        "PriorLaw": "robustnb.theory.gaussian",
+        "admissible_eps": "robustnb.theory.gaussian",
+        "any_learner_bound": "robustnb.theory.gaussian",
+        "corollary_samples": "robustnb.theory.gaussian",
+        "cosine_bound": "robustnb.theory.gaussian",
+        "cosine_miss": "robustnb.theory.gaussian",
+        "fixed_law": "robustnb.theory.gaussian",
+        "forced_samples": "robustnb.theory.gaussian",
+        "limit_samples": "robustnb.theory.gaussian",
+        "loglog_slope": "robustnb.theory.gaussian",
+        "normal_tail": "robustnb.theory.gaussian",
+        "prior_law": "robustnb.theory.gaussian",
+        "robust_error": "robustnb.theory.gaussian",
+        "samples_needed": "robustnb.theory.gaussian",
+        "simulate_averaging": "robustnb.theory.gaussian",
+        "averaging_label": "robustnb.theory.adversary",
+        "nearest_label": "robustnb.theory.adversary",
+        "posterior_attack": "robustnb.theory.adversary",
+        "Moments": "robustnb.theory.bernoulli",
+        "agreement_tail": "robustnb.theory.bernoulli",
+        "averaging_draws": "robustnb.theory.bernoulli",
+        "averaging_moments": "robustnb.theory.bernoulli",
+        "draw_model": "robustnb.theory.bernoulli",
+        "enumerated_errors": "robustnb.theory.bernoulli",
+        "linear_bound_samples": "robustnb.theory.bernoulli",
+        "linear_samples": "robustnb.theory.bernoulli",
+        "log_odds": "robustnb.theory.bernoulli",
+        "log_odds_bound": "robustnb.theory.bernoulli",
+        "log_odds_miss": "robustnb.theory.bernoulli",
+        "mixture_tail": "robustnb.theory.bernoulli",
+        "single_sample_bounds": "robustnb.theory.bernoulli",
+        "single_sample_error": "robustnb.theory.bernoulli",
+        "sufficient_tau": "robustnb.theory.bernoulli",
+        "threshold": "robustnb.theory.bernoulli",
+        "Regime": "robustnb.theory.selftraining",
+        "SelfTrained": "robustnb.theory.selftraining",
+        "agreement_miss": "robustnb.theory.selftraining",
+        "dual_norm": "robustnb.theory.selftraining",
+        "linear_error": "robustnb.theory.selftraining",
+        "margin_miss": "robustnb.theory.selftraining",
+        "needed_strength": "robustnb.theory.selftraining",
+        "pseudo_label_moments": "robustnb.theory.selftraining",
+        "self_trained_law": "robustnb.theory.selftraining",
+        "simulate_self_training": "robustnb.theory.selftraining",
+        "streamed_averaging": "robustnb.theory.selftraining",
+        "streamed_self_training": "robustnb.theory.selftraining",
+        "theorem2_factor": "robustnb.theory.selftraining",
     },
 )

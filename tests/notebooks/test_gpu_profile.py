@@ -18,7 +18,13 @@ CUT = {
         "test_size": 4, "audit_size": 2, "epochs": 1, "steps": 2, "paper_steps": 2,
         "strong_steps": 2, "strong_restarts": 1, "curve": "[1,10,100]", "theory_instances": 100,
         "theory_grid": 21, "binary_train_size": 64, "binary_test_size": 16, "binary_epochs": 1,
-    }
+    },
+    "schmidt2018": {
+        "device": "cpu", "draws": 500, "search": 50, "replicates": 3, "sets": 10, "sizes": "[8, 16]",
+        "updates": 2, "warm_updates": 1, "batch_size": 4, "steps": 2, "test_size": 4,
+        "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2, "strong_steps": 2,
+        "strong_restarts": 1,
+    },
 }  # fmt: skip
 
 

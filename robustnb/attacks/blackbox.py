@@ -1,0 +1,252 @@
+"""The Square attack (Andriushchenko et al. 2020): random search that asks for no gradient.
+
+Each query repaints one window of the image and is kept where it raises the margin. Windows and
+signs are drawn once for all examples, so what happens to one depends on no other: neither on the
+batch nor on who has fallen. In l1 the l2 moves are made with l1 lengths (Croce & Hein 2021).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from robustnb.attacks import checks, geometry
+from robustnb.attacks.geometry import Clip, Norm
+from robustnb.attacks.losses import margin
+from robustnb.attacks.momentum import Found
+from robustnb.attacks.oracle import Oracle
+from robustnb.models.modes import Model, evaluating
+
+_FIRST_SHARE = 0.8  # of the image that the first windows cover
+_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries, section 5
+_TILES = 5  # a side, of the first image in l2 and l1
+_PACK = 10
+Window = tuple[slice, slice]
+
+
+def square(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    queries: int = 5000,
+    norm: Norm = "linf",
+    restarts: int = 1,
+    clip: Clip = (0.0, 1.0),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Random search over windows; returns per example the image of highest margin found.
+
+    x: (N, C, H, W) in `clip`; (N, H, W) is one channel and (N, D) one row of one channel. `eps` in
+    pixel units, one or one each (N,). `queries` counts forward passes after the clean image's.
+    Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
+    bit; never weaker than x; more restarts never give a weaker image; modes are restored.
+    """
+    checks.check_attack(model, x, y, eps=eps, step=1.0, steps=1, norm=norm, clip=clip)
+    checks.check_restarts(restarts, "uniform")
+    if isinstance(queries, bool) or not isinstance(queries, int) or queries < 1:
+        raise ValueError(f"queries must be an integer >= 1, got {queries!r}")
+    if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
+        return x.detach().clone()
+    oracle, x = Oracle(model), x.detach()
+    with evaluating(model):
+        checks.check_classes(y, oracle.logits(x))
+        loss, hit = oracle.verdict(x, y, margin)
+        best = Found(x.clone(), loss, hit)
+        for _ in range(restarts):
+            device = None if generator is None else generator.device
+            seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
+            best = best.worse(
+                random_search(
+                    oracle, x, y, eps=eps, queries=queries, norm=norm, clip=clip, seed=seed
+                )
+            )
+    return best.x_adv
+
+
+def random_search(
+    oracle: Oracle,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    queries: int,
+    norm: Norm,
+    clip: Clip,
+    seed: int,
+    stop: bool = False,
+) -> Found:
+    """One run with the draws of `seed`; nothing is checked. With `stop` the fallen are let be."""
+    painter = _Painter(x, norm, seed)
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    row = torch.arange(len(x), device=x.device)
+    project = geometry.projector(x, eps=radii, norm=norm, clip=clip)
+    at = project(painter.first(x, radii))
+    loss, hit = oracle.verdict(at, y, margin)
+    found = Found(at.clone(), loss.clone(), hit.clone())
+    for query in range(1, queries):
+        if stop and query % _PACK == 1 and bool(hit.any()):
+            found.x_adv[row], found.loss[row], found.fooled[row] = at, loss, hit
+            alive = ~hit
+            row, x, y, radii = row[alive], x[alive], y[alive], radii[alive]
+            at, loss, hit = at[alive], loss[alive], hit[alive]
+            if len(row) == 0:
+                return found
+            project = geometry.projector(x, eps=radii, norm=norm, clip=clip)
+        new = project(painter.next(at, x, radii, query / queries))
+        new_loss, new_hit = oracle.verdict(new, y, margin)
+        better = torch.where(new_hit == hit, new_loss > loss, new_hit)
+        at = torch.where(_column(better, at), new, at)
+        loss, hit = torch.where(better, new_loss, loss), hit | new_hit
+    found.x_adv[row], found.loss[row], found.fooled[row] = at, loss, hit
+    return found
+
+
+class _Painter:
+    """Draws windows and paints them; what it returns is not yet projected."""
+
+    def __init__(self, x: Tensor, norm: Norm, seed: int) -> None:
+        self.norm, self.like = norm, x
+        self.shape = planes(x)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def first(self, x: Tensor, eps: Tensor) -> Tensor:
+        """Vertical stripes of +-eps in linf; a grid of peaks and pits in l2 and l1."""
+        channels, height, width = self.shape
+        if self.norm == "linf":
+            delta = self._signs(channels, 1, width).expand(1, *self.shape)
+        else:
+            delta = x.new_zeros(1, *self.shape)
+            tall, wide = -(-height // _TILES), -(-width // _TILES)
+            for top in range(0, height, tall):
+                for left in range(0, width, wide):
+                    tile = delta[..., top : top + tall, left : left + wide]
+                    tile += peak(*tile.shape[-2:]).to(x) * self._signs(channels, 1, 1)
+            length = geometry.distance(delta, delta * 0, self.norm)
+            delta = delta / length.reshape(1, 1, 1, 1)
+        return x + _column(eps.to(x.dtype), x) * delta.reshape(1, *x.shape[1:])
+
+    def next(self, at: Tensor, x: Tensor, eps: Tensor, done: float) -> Tensor:
+        """The images with one window repainted; `done` is the share of queries spent."""
+        images, clean = (t.reshape(len(t), *self.shape) for t in (at, x))
+        radius = _column(eps.to(x.dtype), images)
+        size = self._size(share(done))
+        if self.norm == "linf":
+            new = self._repaint(images, clean, radius, self._window(*size))
+        else:
+            new = self._shift(images - clean, radius, size) + clean
+        return new.reshape(at.shape)
+
+    def _repaint(self, images: Tensor, clean: Tensor, radius: Tensor, window: Window) -> Tensor:
+        """Every channel of the window to +-eps; the other sign where that changes nothing."""
+        part = (..., *window)
+        signs = self._signs(self.shape[0], 1, 1) * torch.ones_like(clean[part])
+        same = ((images - clean)[part].sign() == signs).flatten(1).all(1)
+        signs = torch.where(_column(same, signs), -signs, signs)
+        new = images.clone()
+        new[part] = clean[part] + 2 * radius * signs  # the projection makes it eps, to the float
+        return new
+
+    def _shift(self, delta: Tensor, radius: Tensor, size: tuple[int, int]) -> Tensor:
+        """The length of one window, and what eps leaves over, to a new pattern in another."""
+        to, out = self._window(*size), self._window(*size)
+        pattern = self._halves(*size) * self._signs(self.shape[0], 1, 1)
+        order = 2 if self.norm == "l2" else 1
+        both = torch.zeros_like(delta, dtype=torch.bool)
+        both[(..., *to)] = both[(..., *out)] = True
+        spent = _length(torch.where(both, delta, 0), order)  # of each channel
+        total = torch.linalg.vector_norm(delta.flatten(1), order, dim=1).reshape(-1, 1, 1, 1)
+        spare = (radius**order - total**order).clamp_min(0) / self.shape[0]
+        budget = (spent**order + spare) ** (1 / order)
+        old = delta[(..., *to)]
+        new = pattern.to(delta) + old / _length(old, order).clamp_min(1e-10)
+        new = new / _length(new, order).clamp_min(1e-10) * budget
+        delta = delta.clone()
+        delta[(..., *out)] = 0
+        delta[(..., *to)] = new
+        return delta
+
+    def _size(self, part: float) -> tuple[int, int]:
+        _, height, width = self.shape
+        area = part * height * width
+        tall = min(max(round(math.sqrt(area)), 1), height)
+        wide = min(max(round(area / tall), 1), width)
+        if self.norm != "linf":  # a pattern needs a middle
+            tall, wide = max(tall, min(3, height)), max(wide, min(3, width))
+        return tall, wide
+
+    def _window(self, tall: int, wide: int) -> Window:
+        _, height, width = self.shape
+        top, left = self._number(height - tall + 1), self._number(width - wide + 1)
+        return slice(top, top + tall), slice(left, left + wide)
+
+    def _halves(self, tall: int, wide: int) -> Tensor:
+        """A peak beside a pit, of length 1: section 4, figure 3."""
+        pattern = torch.zeros(tall, wide, dtype=torch.float64)
+        upright = bool(self._number(2)) if min(tall, wide) > 1 else tall > 1
+        canvas = pattern if upright else pattern.T
+        middle = canvas.shape[0] // 2
+        canvas[:middle] = peak(middle, canvas.shape[1])
+        canvas[middle:] = -peak(canvas.shape[0] - middle, canvas.shape[1])
+        order = 2 if self.norm == "l2" else 1
+        length: Tensor = torch.linalg.vector_norm(pattern, order)
+        return pattern / length
+
+    def _number(self, below: int) -> int:
+        return int(torch.randint(below, (1,), generator=self.generator))
+
+    def _signs(self, *shape: int) -> Tensor:
+        bits = torch.randint(2, shape, generator=self.generator)
+        return (2 * bits - 1).to(self.like)
+
+
+def planes(x: Tensor) -> tuple[int, int, int]:
+    """Channels, height and width of a batch's images.
+
+    >>> planes(torch.zeros(2, 7)), planes(torch.zeros(2, 4, 5)), planes(torch.zeros(2, 3, 4, 5))
+    ((1, 1, 7), (1, 4, 5), (3, 4, 5))
+    """
+    if x.ndim <= 3:
+        height, width = (1, 1, *x.shape[1:])[-2:]
+        return 1, height, width
+    return x.shape[1], x.shape[2], math.prod(x.shape[3:])
+
+
+def share(done: float) -> float:
+    """The share of the image that a window covers when `done` of the queries are spent.
+
+    >>> [share(done) for done in (0.0, 0.002, 0.9)]
+    [0.8, 0.4, 0.0015625]
+    """
+    halvings = sum(10_000 * done > at for at in _HALVED_AT)
+    return math.ldexp(_FIRST_SHARE, -halvings)
+
+
+def peak(tall: int, wide: int) -> Tensor:
+    """A pile of nested rectangles: the inner the higher (the paper's eta), (tall, wide).
+
+    >>> peak(3, 3)[1].tolist()
+    [0.25, 1.25, 0.25]
+    """
+    rows, columns = torch.arange(tall), torch.arange(wide)
+    ring = torch.minimum(
+        torch.minimum(rows, tall - 1 - rows)[:, None], torch.minimum(columns, wide - 1 - columns)
+    )
+    depth = (min(tall, wide) + 1) // 2
+    heights = torch.tensor(
+        [1 / (depth - k) ** 2 for k in range(depth)], dtype=torch.float64
+    ).cumsum(0)
+    return heights[ring] if depth else torch.zeros(tall, wide, dtype=torch.float64)
+
+
+def _length(delta: Tensor, order: int) -> Tensor:
+    """The norm of every channel of every example, (N, C, 1, 1)."""
+    length: Tensor = torch.linalg.vector_norm(delta, order, dim=(-2, -1), keepdim=True)
+    return length
+
+
+def _column(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(like.device).reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,220 @@
+"""FAB, the fast adaptive boundary attack (Croce & Hein 2020b): the nearest misclassified image.
+
+Each step replaces the boundary by its tangent plane and goes to that plane's nearest point of the
+box, drawn towards the plane's nearest point to x itself; once across, it falls back towards x.
+One class is aimed at a time (the paper's FAB-T), so the cost does not grow with the classes. The
+last steps are ours: they go from x itself straight to just beyond the plane, which on a linear
+model is the optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustnb.attacks import checks, geometry
+from robustnb.attacks.geometry import Clip, Norm
+from robustnb.attacks.losses import Loss, fooled, margin
+from robustnb.attacks.oracle import Oracle
+from robustnb.attacks.plane import onto_plane
+from robustnb.attacks.ratio import other_classes
+from robustnb.models.modes import Model, evaluating
+
+_BEYOND = 1.05  # eta: how far past the plane a step goes
+_DRAWN = 0.1  # alpha_max: the most that a step is drawn towards x
+_BACK = 0.9  # beta: what is left of the way from x after falling back
+_POLISH = (1.02, 1.005, 1.0005, 1.00005)  # how far the last steps go past the plane
+_HALVINGS = 6  # of the segment from x to the nearest image found
+_PACK = 5
+
+
+class Closest(NamedTuple):
+    """The nearest misclassified image found and its distance, inf where none was (then x)."""
+
+    x_adv: Tensor
+    size: Tensor
+
+
+def fab(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int = 100,
+    norm: Norm = "linf",
+    targets: int = 9,
+    restarts: int = 1,
+    clip: Clip = (0.0, 1.0),
+    generator: torch.Generator | None = None,
+) -> Closest:
+    """The nearest misclassified image in `clip`, aiming at the `targets` most likely classes.
+
+    x: (N, ...) in `clip`; y: (N,). The first run starts at x, the others at random around it.
+    Guarantee: x_adv in `clip`, and misclassified where size < inf; size = norm(x_adv - x); an image
+    that is misclassified as it stands comes back to the bit with size 0; more restarts never give
+    a larger size; modes are restored.
+    """
+    checks.check_attack(model, x, y, eps=0.0, step=1.0, steps=steps, norm=norm, clip=clip)
+    checks.check_restarts(restarts, "uniform")
+    if isinstance(targets, bool) or not isinstance(targets, int) or targets < 1:
+        raise ValueError(f"targets must be an integer >= 1, got {targets!r}")
+    if len(x) == 0:
+        return Closest(x.detach().clone(), x.new_zeros(0))
+    oracle, x = Oracle(model), x.detach()
+    with evaluating(model):
+        logits = oracle.logits(x)
+        checks.check_classes(y, logits)
+        aims = other_classes(logits, y, targets)
+        best = Closest(x.clone(), torch.where(fooled(logits, y), 0.0, torch.inf).to(x.dtype))
+        for restart in range(restarts):
+            unit = geometry.sample(x, eps=1.0, norm=norm, generator=generator)
+            todo = (best.size > 0).nonzero()[:, 0]
+            for aim in aims.T if len(todo) else ():
+                reach = best.size.where(best.size.isfinite(), torch.ones_like(best.size)) / 2
+                begin = x + _column(reach, x) * unit if restart else x
+                found = closest_towards(
+                    oracle, x[todo], y[todo], aim[todo], norm=norm, steps=steps,
+                    begin=begin[todo], clip=clip,
+                )  # fmt: skip
+                _keep_nearer(best, found, todo)
+    return best
+
+
+def closest_towards(
+    oracle: Oracle,
+    x: Tensor,
+    y: Tensor,
+    aim: Tensor,
+    *,
+    steps: int,
+    norm: Norm,
+    begin: Tensor,
+    clip: Clip = (0.0, 1.0),
+    within: float | None = None,
+) -> Closest:
+    """One run from `begin` towards one class each; nothing is checked.
+
+    Any misclassified image counts, whatever its class. With `within` an example is done as soon
+    as its size is at most that.
+    """
+    search = _Search(oracle, x.detach(), y, aim, norm, clip, begin if clip is None
+                     else begin.clamp(*clip))  # fmt: skip
+    for k in range(steps):
+        search.step()
+        if within is not None and k % _PACK == 0 and search.drop(within):
+            return search.result
+    search.polish(_POLISH)
+    search.halve()
+    search.report()
+    return search.result
+
+
+class _Search:
+    """Where the examples still searched for are, and the nearest image of each."""
+
+    def __init__(
+        self, oracle: Oracle, x: Tensor, y: Tensor, aim: Tensor, norm: Norm, clip: Clip, at: Tensor
+    ) -> None:
+        self.oracle, self.norm, self.clip = oracle, norm, clip
+        self.x, self.y, self.aim, self.at = x, y, aim, at
+        self.row = torch.arange(len(x), device=x.device)
+        self.near = Closest(x.clone(), x.new_full((len(x),), torch.inf))
+        self.result = Closest(x.clone(), x.new_full((len(x),), torch.inf))
+
+    def step(self) -> None:
+        """Algorithm 1, lines 5 to 14, then 15 to 20 where the boundary has been crossed."""
+        grad, gain = self._plane()
+        here = self._onto(self.at, grad, gain)
+        there = self._onto(self.x, grad, gain + self._drift(grad))
+        near, far = (geometry.distance(move, move * 0, self.norm) for move in (here, there))
+        drawn = (near / (near + far).clamp_min(torch.finfo(near.dtype).tiny)).clamp_max(_DRAWN)
+        alpha = _column(drawn, self.x)
+        new = (1 - alpha) * (self.at + _BEYOND * here) + alpha * (self.x + _BEYOND * there)
+        self.at = self._boxed(new)
+        across = _column(self._ask(self.at), self.x)
+        back = self._boxed(self.x + _BACK * (self.at - self.x))
+        self.at = torch.where(across, back, self.at)
+
+    def polish(self, beyond: Sequence[float]) -> None:
+        """From x straight to just past the plane at the nearest image, in smaller excess."""
+        for times in beyond:
+            found = _column(self.near.size.isfinite(), self.x)
+            self.at = torch.where(found, self.near.x_adv, self.at)
+            grad, gain = self._plane()
+            move = self._onto(self.x, grad, (gain + self._drift(grad)) * times)
+            self._ask(self._boxed(self.x + move))
+
+    def halve(self) -> None:
+        """Bisect the segment from x to the nearest image."""
+        low, high = torch.zeros_like(self.near.size), torch.ones_like(self.near.size)
+        end = self.near.x_adv
+        for _ in range(_HALVINGS if bool(self.near.size.isfinite().any()) else 0):
+            middle = (low + high) / 2
+            hit = self._ask(self._boxed(self.x + _column(middle, self.x) * (end - self.x)))
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+
+    def drop(self, within: float) -> bool:
+        """Lay aside those who are near enough; whether none is left."""
+        done = self.near.size.double() <= within
+        if bool(done.any()):
+            self.report()
+            keep = ~done
+            self.x, self.y, self.aim = self.x[keep], self.y[keep], self.aim[keep]
+            self.at, self.row = self.at[keep], self.row[keep]
+            self.near = Closest(self.near.x_adv[keep], self.near.size[keep])
+        return len(self.row) == 0
+
+    def report(self) -> None:
+        """Write what was found to the rows of the result."""
+        self.result.x_adv[self.row] = self.near.x_adv
+        self.result.size[self.row] = self.near.size
+
+    def _plane(self) -> tuple[Tensor, Tensor]:
+        """The normal of the tangent plane at the iterate, and the gain that leads onto it."""
+        loss, hit, grad = self.oracle.slope(self.at, self.y, _towards(self.aim))
+        self._note(self.at, hit)
+        return grad, -loss.double()
+
+    def _drift(self, grad: Tensor) -> Tensor:
+        return (grad * (self.at - self.x)).flatten(1).double().sum(1)
+
+    def _onto(self, start: Tensor, grad: Tensor, gain: Tensor) -> Tensor:
+        return onto_plane(start, grad, gain, norm=self.norm, clip=self.clip)
+
+    def _boxed(self, image: Tensor) -> Tensor:
+        return image if self.clip is None else image.clamp(*self.clip)
+
+    def _ask(self, at: Tensor) -> Tensor:
+        hit = fooled(self.oracle.logits(at), self.y)
+        self._note(at, hit)
+        return hit
+
+    def _note(self, at: Tensor, hit: Tensor) -> None:
+        size = geometry.distance(at, self.x, self.norm)
+        nearer = hit & (size < self.near.size)
+        x_adv = torch.where(_column(nearer, at), at, self.near.x_adv)
+        self.near = Closest(x_adv, torch.where(nearer, size, self.near.size))
+
+
+def _towards(aim: Tensor) -> Loss:
+    """The margin of one class over the true one; for scores (N,) there is only the margin."""
+
+    def loss(logits: Tensor, y: Tensor) -> Tensor:
+        if logits.ndim == 1:
+            return margin(logits, y)
+        return (logits.gather(1, aim[:, None]) - logits.gather(1, y[:, None]))[:, 0]
+
+    return loss
+
+
+def _keep_nearer(best: Closest, found: Closest, rows: Tensor) -> None:
+    nearer = found.size < best.size[rows]
+    best.x_adv[rows[nearer]] = found.x_adv[nearer]
+    best.size[rows[nearer]] = found.size[nearer]
+
+
+def _column(value: Tensor, like: Tensor) -> Tensor:
+    return value.reshape(-1, *[1] * (like.ndim - 1))

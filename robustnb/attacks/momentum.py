@@ -1,0 +1,334 @@
+"""Auto-PGD (Croce & Hein 2020a, Algorithm 1; in l1 2021, Algorithm 1): no step size to choose.
+
+The step starts at twice the radius and is halved where the ascent has stopped paying; the climb
+then goes on from its best point. Two things are ours. The first move goes to the point of ball
+and box that maximises the linearised loss, so that a linear model is solved in one step; in linf
+this is the paper's first step. And the last iterate is scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustnb.attacks import checks, geometry
+from robustnb.attacks.geometry import Clip, Norm
+from robustnb.attacks.losses import Loss, cross_entropy, margin
+from robustnb.attacks.oracle import Oracle
+from robustnb.attacks.ratio import dlr, targeted_dlr
+from robustnb.models.modes import Model, evaluating
+
+AutoLoss = Literal["ce", "dlr", "margin"]
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr, "margin": margin}
+_INERTIA = 0.75  # alpha: weight of the new step against the last move
+_PAYING = 0.75  # rho: share of steps that must raise the loss for the step to stay
+_FAR = 1e6  # a step in units of the box after which only the direction matters
+_LOCAL = 1 / 8
+_PACK = 5  # steps between two removals of those who have fallen
+_L1_SHARE = 0.2  # of the coordinates that the first l1 steps change
+_L1_RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # (times eps, share of steps), 2021, section 4.3
+
+
+class Found(NamedTuple):
+    """The image kept for each example, with its loss and whether it is misclassified."""
+
+    x_adv: Tensor
+    loss: Tensor
+    fooled: Tensor
+
+    def worse(self, other: Found) -> Found:
+        """Per example the misclassified one of the two, and among equals that of higher loss."""
+        higher = other.loss > self.loss
+        take = torch.where(other.fooled == self.fooled, higher, other.fooled)
+        return Found(
+            torch.where(_column(take, other.x_adv), other.x_adv, self.x_adv),
+            torch.where(take, other.loss, self.loss),
+            self.fooled | other.fooled,
+        )
+
+
+def apgd(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    steps: int = 100,
+    norm: Norm = "linf",
+    loss: AutoLoss | Loss = "ce",
+    targets: Tensor | None = None,
+    restarts: int = 1,
+    clip: Clip = (0.0, 1.0),
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Auto-PGD; returns per example the misclassified iterate, else the one of highest loss.
+
+    x: (N, ...) in `clip`; y: (N,); `eps` in pixel units, one or one each (N,). `loss`: "ce",
+    "dlr", "margin" or a function (logits, y) -> (N,). With `targets` (N,) the loss is the
+    targeted ratio, whatever class the image is then taken for. The first start is x, the others
+    are uniform and climb in small steps (`is_local`).
+    Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
+    bit; more restarts never give a weaker image; modes are restored.
+    """
+    checks.check_attack(model, x, y, eps=eps, step=1.0, steps=steps, norm=norm, clip=clip)
+    checks.check_restarts(restarts, "uniform")
+    if isinstance(loss, str):
+        checks.check_choice("loss", loss, tuple(LOSSES))
+        loss = LOSSES[loss]
+    if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
+        return x.detach().clone()
+    oracle, best = Oracle(model), None
+    with evaluating(model):
+        logits = oracle.logits(x)
+        for labels in (y,) if targets is None else (y, targets):
+            checks.check_labels(labels, x)
+            checks.check_classes(labels, logits)
+        for restart in range(restarts):
+            noise = geometry.sample(x, eps=eps, norm=norm, generator=generator) if restart else 0
+            found = momentum_ascent(
+                oracle, x, y, eps=eps, steps=steps, norm=norm, loss=loss, aim=targets,
+                begin=x + noise, clip=clip, local=is_local(restart, norm),
+            )  # fmt: skip
+            best = found if best is None else best.worse(found)
+    assert best is not None
+    return best.x_adv
+
+
+def momentum_ascent(
+    oracle: Oracle,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    steps: int,
+    norm: Norm,
+    loss: Loss,
+    begin: Tensor,
+    aim: Tensor | None = None,
+    clip: Clip = (0.0, 1.0),
+    local: bool = False,
+    stop: bool = False,
+) -> Found:
+    """One run from `begin`; nothing is checked. With `stop` the fallen are attacked no further.
+
+    With `local` the first step is an eighth of the usual and no jump precedes it, so that the
+    climb ends on the hill where it began.
+
+    In l1 the run starts in larger balls and shrinks them, as there its steps are sparse; only
+    images of the last, true ball count.
+    """
+    x = x.detach()
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    for times, count in _phases(steps, norm):
+        last = times == 1.0
+        climb = _Climb(oracle, norm, clip, loss, count, local=local, stop=stop and last)
+        found = climb(x, y, aim, radii * times, begin)
+        begin = climb.highest
+    return found
+
+
+def _phases(steps: int, norm: Norm) -> list[tuple[float, int]]:
+    if norm != "l1":
+        return [(1.0, steps)]
+    early = [(times, int(share * steps)) for times, share in _L1_RADII[:-1]]
+    done = sum(count for _, count in early)
+    return [phase for phase in early if phase[1]] + [(1.0, steps - done)]
+
+
+@dataclass
+class _Rows:
+    """All that a climb knows of the examples still climbing; every field has one row for each."""
+
+    row: Tensor
+    x: Tensor
+    y: Tensor
+    aim: Tensor | None
+    eps: Tensor
+    at: Tensor
+    before: Tensor
+    grad: Tensor
+    last_loss: Tensor
+    best: Tensor  # highest loss, from which the climb goes on
+    best_loss: Tensor
+    best_grad: Tensor
+    kept: Tensor  # misclassified if any is, which the attack returns
+    kept_loss: Tensor
+    fooled: Tensor
+    step: Tensor  # in units of eps
+    halved: Tensor
+    rises: Tensor  # since the last checkpoint
+    mark: Tensor  # best_loss at the last checkpoint
+    share: Tensor  # of the coordinates that an l1 step changes
+    support: Tensor
+
+    def keep(self, which: Tensor) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            setattr(self, field.name, None if value is None else value[which])
+
+
+class _Climb:
+    """Algorithm 1 for a batch; each example has its own step size and its own checkpoints' fate."""
+
+    def __init__(
+        self, oracle: Oracle, norm: Norm, clip: Clip, loss: Loss, steps: int, *,
+        local: bool, stop: bool,
+    ) -> None:  # fmt: skip
+        self.oracle, self.norm, self.clip, self.loss = oracle, norm, clip, loss
+        self.steps, self.local, self.stop = steps, local, stop
+        self.first = (1.0 if norm == "l1" else 2.0) * (_LOCAL if local else 1.0)
+        self.checkpoints = _every(steps) if norm == "l1" else _checkpoints(steps)
+
+    def __call__(
+        self, x: Tensor, y: Tensor, aim: Tensor | None, eps: Tensor, begin: Tensor
+    ) -> Found:
+        project = geometry.projector(x, eps=eps, norm=self.norm, clip=self.clip)
+        rows = self._start(x, y, aim, eps, project(begin))
+        found = Found(rows.kept.clone(), rows.kept_loss.clone(), rows.fooled.clone())
+        self.highest = rows.best.clone()
+        passed = 0
+        for k in range(1, self.steps + 1):
+            if self.stop and k % _PACK == 1 and bool(rows.fooled.any()):
+                self._report(rows, found)
+                rows.keep(~rows.fooled)
+                if len(rows.row) == 0:
+                    return found
+                project = geometry.projector(rows.x, eps=rows.eps, norm=self.norm, clip=self.clip)
+            jump = k == 1 and not self.local
+            to = self._opening(rows) if jump else self._proposal(rows, project)
+            rows.before, rows.at = rows.at, project(to)
+            self._look(rows, final=k == self.steps)
+            if k in self.checkpoints:
+                self._adapt(rows, k - passed)
+                passed = k
+        self._report(rows, found)
+        return found
+
+    def _start(self, x: Tensor, y: Tensor, aim: Tensor | None, eps: Tensor, at: Tensor) -> _Rows:
+        loss, hit, grad = self.oracle.slope(at, y, self._aimed(aim))
+        nonzero = (at != x).flatten(1).sum(1)
+        share = torch.where(nonzero > 0, nonzero / (1.5 * x[0].numel()), _L1_SHARE)
+        return _Rows(
+            row=torch.arange(len(x), device=x.device), x=x, y=y, aim=aim, eps=eps, at=at,
+            before=at, grad=grad, last_loss=loss, best=at, best_loss=loss, best_grad=grad,
+            kept=at, kept_loss=loss, fooled=hit, step=torch.full_like(loss, self.first),
+            halved=hit & False, rises=torch.zeros_like(y), mark=loss, share=share,
+            support=torch.where(nonzero > 0, nonzero, x[0].numel()),
+        )  # fmt: skip
+
+    def _aimed(self, aim: Tensor | None) -> Loss:
+        return self.loss if aim is None else lambda logits, y: targeted_dlr(logits, y, aim)
+
+    def _opening(self, rows: _Rows) -> Tensor:
+        """Far along the gradient: projected, the maximiser of the linearised loss."""
+        grad = rows.grad
+        if self.norm == "linf":
+            return rows.at + 2 * _column(rows.eps.to(grad.dtype), grad) * grad.sign()
+        size = grad.flatten(1).abs().amax(1).clamp_min(torch.finfo(grad.dtype).tiny)
+        return torch.where(grad == 0, rows.at, rows.x + _FAR * (grad / _column(size, grad)))
+
+    def _proposal(self, rows: _Rows, project: Callable[[Tensor], Tensor]) -> Tensor:
+        step = _column(rows.step * rows.eps.to(rows.x.dtype), rows.x)
+        if self.norm == "l1":
+            return rows.at + step * sparse_direction(rows.grad, rows.at, rows.share, self.clip)
+        ahead = project(rows.at + step * geometry.direction(rows.grad, self.norm))
+        return rows.at + _INERTIA * (ahead - rows.at) + (1 - _INERTIA) * (rows.at - rows.before)
+
+    def _look(self, rows: _Rows, *, final: bool) -> None:
+        """Ask the model about the new iterates and remember the best of each kind."""
+        aimed = self._aimed(rows.aim)
+        if final:
+            loss, hit = self.oracle.verdict(rows.at, rows.y, aimed)
+        else:
+            loss, hit, rows.grad = self.oracle.slope(rows.at, rows.y, aimed)
+        rows.rises = rows.rises + (loss > rows.last_loss)
+        rows.last_loss = loss
+        found = Found(rows.kept, rows.kept_loss, rows.fooled).worse(Found(rows.at, loss, hit))
+        rows.kept, rows.kept_loss, rows.fooled = found
+        higher = loss > rows.best_loss
+        rows.best_loss = torch.where(higher, loss, rows.best_loss)
+        wide = _column(higher, rows.at)
+        rows.best = torch.where(wide, rows.at, rows.best)
+        rows.best_grad = torch.where(wide, rows.grad, rows.best_grad)
+
+    def _adapt(self, rows: _Rows, since: int) -> None:
+        """Line 13 on: where the step has stopped paying, shorten it and go back to the best."""
+        if self.norm == "l1":
+            back = self._adapt_sparsity(rows)
+        else:
+            back = rows.rises < _PAYING * since
+            back = back | (~rows.halved & (rows.mark >= rows.best_loss))
+            rows.step = torch.where(back, rows.step / 2, rows.step)
+            rows.halved = back
+        rows.rises, rows.mark = torch.zeros_like(rows.rises), rows.best_loss
+        wide = _column(back, rows.at)
+        rows.at = torch.where(wide, rows.best, rows.at)
+        rows.before = torch.where(wide, rows.best, rows.before)
+        rows.grad = torch.where(wide, rows.best_grad, rows.grad)
+        rows.last_loss = torch.where(back, rows.best_loss, rows.last_loss)
+
+    def _adapt_sparsity(self, rows: _Rows) -> Tensor:
+        """2021, Algorithm 1: sparser than the best point by 1.5; shorter if that is steady."""
+        support = (rows.best != rows.x).flatten(1).sum(1)
+        sparser = support < 0.95 * rows.support
+        rows.share, rows.support = support / (1.5 * rows.x[0].numel()), support
+        shorter = (rows.step / 1.5).clamp_min(0.1 * self.first)
+        rows.step = torch.where(sparser, torch.full_like(shorter, self.first), shorter)
+        return sparser
+
+    def _report(self, rows: _Rows, found: Found) -> None:
+        found.x_adv[rows.row] = rows.kept
+        found.loss[rows.row] = rows.kept_loss
+        found.fooled[rows.row] = rows.fooled
+        self.highest[rows.row] = rows.best
+
+
+def is_local(restart: int, norm: Norm) -> bool:
+    """Whether a restart climbs in small steps: large ones take most starts to the same corner.
+
+    In l1 only every second does, as there the larger balls of the first phases lead elsewhere.
+    """
+    return restart > 0 and (norm != "l1" or restart % 2 == 1)
+
+
+def sparse_direction(grad: Tensor, at: Tensor, share: Tensor, clip: Clip) -> Tensor:
+    """Signs of each example's `share` largest gradients that the box does not block, of l1 norm 1.
+
+    >>> grad, at = torch.tensor([[3.0, -2.0, 1.0, 0.5]]), torch.tensor([[1.0, 0.5, 0.5, 0.5]])
+    >>> sparse_direction(grad, at, torch.tensor([0.5]), (0.0, 1.0)).tolist()
+    [[0.0, -0.5, 0.5, 0.0]]
+    """
+    if clip is not None:
+        blocked = ((at >= clip[1]) & (grad > 0)) | ((at <= clip[0]) & (grad < 0))
+        grad = grad.masked_fill(blocked, 0)
+    flat = grad.flatten(1)
+    count = (share * flat.shape[1]).round().long().clamp(1, flat.shape[1])
+    order = flat.abs().argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter(1, order, torch.arange(flat.shape[1], device=flat.device)
+                                           .expand_as(order))  # fmt: skip
+    signs = flat.sign() * (rank < count[:, None])
+    return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).reshape(grad.shape)
+
+
+def _checkpoints(steps: int) -> frozenset[int]:
+    """w_j = ceil(p_j steps): p = 0, 0.22, and then gaps that shrink by 0.03 down to 0.06."""
+    ends, gap, at = set(), 0.22, 0.22
+    while at < 1:
+        ends.add(math.ceil(at * steps - 1e-9))  # 0.22 + 0.19 + 0.16 is not 0.57 in floats
+        gap = max(gap - 0.03, 0.06)
+        at += gap
+    return frozenset(ends)
+
+
+def _every(steps: int) -> frozenset[int]:
+    every = max(math.ceil(0.04 * steps), 1)
+    return frozenset(range(every, steps + 1, every))
+
+
+def _column(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(like.device).reshape(-1, *[1] * (like.ndim - 1))

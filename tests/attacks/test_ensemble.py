@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from robustnb.attacks import (
+    Ensemble,
+    distance,
+    ensemble_evaluate,
+    evaluate,
+    fooled,
+    project,
+    strongest_available,
+    strongest_ensemble,
+)
+from robustnb.attacks.ensemble import MEMBERS
+from robustnb.attacks.geometry import NORMS
+
+EPS = {"linf": 0.02, "l2": 0.1, "l1": 0.3}
+SHORT = Ensemble(0.02, steps=12, targets=2, queries=40)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def labels(curved, images):
+    """The model's own answers, but for every eighth example."""
+    y = curved().eval()(images).argmax(1)
+    y[::8] = (y[::8] + 1) % 4
+    return y
+
+
+def same(a, b):
+    assert torch.equal(a.strongest, b.strongest)
+    assert torch.equal(a.felled_by, b.felled_by)
+    assert torch.equal(a.x_adv, b.x_adv)
+    assert (a.survivors, a.passes, a.findings) == (b.survivors, b.passes, b.findings)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_early_exit_gives_the_verdicts_of_every_attack_run_alone_in_full(
+    curved, images, labels, norm
+):
+    model, ensemble = curved(), replace(SHORT, norm=norm, eps=EPS[norm], restarts=2)
+    found = ensemble_evaluate(model, images, labels, ensemble=ensemble, generator=seeded())
+    exact, seeds = ~fooled(model.eval()(images), labels), iter(_seeds(len(found.runs)))
+    for run in found.runs:
+        exact &= plain(model, images, labels, ensemble, run, next(seeds))
+    assert torch.equal(found.strongest, exact)
+    assert 0 < int(exact.sum()) < int(found.natural_correct.sum())
+
+
+def _seeds(count):
+    generator = seeded()
+    return [int(torch.randint(2**62, (1,), generator=generator)) for _ in range(count)]
+
+
+def plain(model, x, y, ensemble, run, seed):
+    """One run on every example in one batch, to its end; who stands."""
+    from robustnb.attacks.blackbox import random_search
+    from robustnb.attacks.closest import closest_towards
+    from robustnb.attacks.ensemble import _Attacks
+    from robustnb.attacks.losses import cross_entropy
+    from robustnb.attacks.momentum import momentum_ascent
+    from robustnb.attacks.oracle import Oracle
+    from robustnb.attacks.ratio import dlr, other_classes
+
+    oracle, logits = Oracle(model), model(x).detach()
+    begin = _Attacks(model, x, y, logits, ensemble, [run], [seed], len(x))._starts(run, seed)
+    settings = dict(norm=ensemble.norm, clip=ensemble.clip)
+    aim = None if run.aim is None else other_classes(logits, y, 9)[:, run.aim]
+    if run.attack == "square":
+        settings |= dict(eps=ensemble.eps, queries=ensemble.queries, seed=seed)
+        return ~random_search(oracle, x, y, **settings).fooled
+    settings |= dict(begin=begin, steps=ensemble.steps)
+    if run.attack == "fab-t":
+        return closest_towards(oracle, x, y, aim, **settings).size > ensemble.eps
+    loss = cross_entropy if run.attack == "apgd-ce" else dlr
+    settings |= dict(eps=ensemble.eps, aim=aim, local=run.restart > 0)
+    return ~momentum_ascent(oracle, x, y, loss=loss, **settings).fooled
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_fell_is_an_image_in_ball_and_box_that_is_misclassified(curved, images, labels, norm):
+    model, x = curved().float(), images.float()
+    ensemble = replace(SHORT, norm=norm, eps=EPS[norm])
+    found = ensemble_evaluate(model, x, labels, ensemble=ensemble, generator=seeded())
+    assert float(distance(found.x_adv, x, norm).double().max()) <= ensemble.eps
+    assert 0 <= float(found.x_adv.min()) <= float(found.x_adv.max()) <= 1
+    fell = found.felled_by >= 0
+    assert torch.equal(fell, found.natural_correct & ~found.strongest)
+    assert bool(fooled(model.eval()(found.x_adv), labels)[fell].all())
+    assert torch.equal(found.x_adv[~fell], x[~fell])
+    assert sum(int(found.fallen_to(a).sum()) for a in MEMBERS) == int(fell.sum()) > 0
+    assert found.survivors[-1] == int(found.strongest.sum())
+
+
+@pytest.mark.parametrize("attack", MEMBERS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_neither_alone_depends_on_the_batch(curved, images, labels, norm, attack):
+    ensemble = replace(SHORT, norm=norm, eps=2 * EPS[norm], attacks=(attack,))
+    one, other = (
+        ensemble_evaluate(
+            curved(), images, labels, ensemble=ensemble, batch_size=size, generator=seeded()
+        )
+        for size in (9, 40)
+    )
+    assert torch.equal(one.felled_by, other.felled_by)
+    torch.testing.assert_close(one.x_adv, other.x_adv)
+    assert int(one.fallen_to(attack).sum()) > 0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_linear_model_falls_a_thousandth_beyond_its_distance_and_not_before(norm):
+    """The exact distance of each image to the other class, by bisection of the optimum."""
+    weights = torch.randn(12, 2, generator=seeded(1), dtype=torch.float64)
+    x = torch.rand(8, 12, generator=seeded(2), dtype=torch.float64)
+    y = (x @ weights).argmax(1)
+    gap = (weights[:, 1 - y] - weights[:, y]).T
+    low, high = torch.zeros(8).double(), torch.full((8,), 12.0).double()
+    for _ in range(60):
+        eps = (low + high) / 2
+        far = x + 1e9 * (gap.sign() if norm == "linf" else gap)
+        hit = (project(far, x, eps=eps, norm=norm) * gap).sum(1) > 0
+        low, high = torch.where(hit, low, eps), torch.where(hit, eps, high)
+    for i in range(8):
+        for times, stands in ((1.001, False), (1 / 1.001, True)):
+            ensemble = replace(SHORT, norm=norm, eps=float(high[i]) * times, queries=5, steps=5)
+            found = ensemble_evaluate(
+                lambda x: x @ weights, x[i : i + 1], y[i : i + 1], ensemble=ensemble,
+                generator=seeded(),
+            )  # fmt: skip
+            assert bool(found.strongest) is stands
+
+
+def test_more_restarts_never_raise_robust_accuracy(curved, images, labels):
+    one, two = (
+        ensemble_evaluate(
+            curved(), images, labels, ensemble=replace(SHORT, restarts=r, steps=3, queries=5),
+            generator=seeded(),
+        )
+        for r in (1, 2)
+    )  # fmt: skip
+    assert two.survivors[: len(one.survivors)] == one.survivors
+    assert not (two.strongest & ~one.strongest).any()
+
+
+def test_the_ensemble_is_not_weaker_than_a_hundred_step_pgd(curved, images, labels):
+    ensemble = Ensemble(0.03, steps=40, queries=200)
+    ours = ensemble_evaluate(curved(), images, labels, ensemble=ensemble, generator=seeded())
+    pgd = evaluate(
+        curved(), images, labels, attacks=[strongest_available(0.03, steps=50, restarts=2)],
+        generator=seeded(),
+    )  # fmt: skip
+    assert not (ours.strongest & ~pgd.strongest).any()
+
+
+def test_with_eps_zero_nothing_is_attacked(curved, images, labels):
+    found = ensemble_evaluate(curved(), images, labels, ensemble=replace(SHORT, eps=0.0))
+    assert torch.equal(found.strongest, found.natural_correct)
+    assert torch.equal(found.x_adv, images)
+    assert all(spent == (0, 0) for name, spent in found.passes.items() if name != "natural")
+
+
+def test_passes_are_those_the_model_has_seen(curved, images, labels, counting):
+    model = counting(curved())
+    found = ensemble_evaluate(model, images, labels, ensemble=SHORT, generator=seeded())
+    checks = 2 * 40 + int((found.felled_by >= 0).sum())  # asked twice; asked again
+    assert model.seen == sum(spent.forward for spent in found.passes.values()) + checks
+
+
+def test_one_seed_gives_one_result_and_leaves_the_global_generator_alone(curved, images, labels):
+    model = curved().train()
+    before = torch.get_rng_state()
+    a, b = (
+        ensemble_evaluate(model, images, labels, ensemble=SHORT, generator=seeded(1))
+        for _ in range(2)
+    )
+    same(a, b)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(m.training for m in model.modules())
+
+
+class Interrupted(nn.Module):
+    """Ends after some calls, as a machine that is taken away."""
+
+    def __init__(self, net, calls):
+        super().__init__()
+        self.net, self.left = net, calls
+
+    def forward(self, x):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.net(x)
+
+
+@pytest.mark.parametrize("calls", [3, 30, 170])
+def test_an_interrupted_evaluation_goes_on_to_the_same_result(
+    curved, images, labels, tmp_path, calls
+):
+    path, settings = tmp_path / "state", dict(ensemble=SHORT, batch_size=16)
+    never = 10**9
+    whole = ensemble_evaluate(
+        Interrupted(curved(), never), images, labels, generator=seeded(), **settings
+    )
+    model = Interrupted(curved(), calls)
+    with pytest.raises(KeyboardInterrupt):
+        ensemble_evaluate(
+            model, images, labels, generator=seeded(), checkpoint=path, **settings
+        )  # fmt: skip
+    model.left = never
+    rest = ensemble_evaluate(
+        model, images, labels, generator=seeded(), checkpoint=path, **settings
+    )  # fmt: skip
+    same(whole, rest)
+    model.left = 6  # a finished file asks for no attack, with or without the generator
+    same(whole, ensemble_evaluate(model, images, labels, checkpoint=str(path), **settings))
+
+
+def test_a_file_of_another_evaluation_or_a_damaged_one_is_refused(curved, images, tmp_path):
+    path, y, model = tmp_path / "state", torch.arange(40) % 4, curved()
+    call = dict(ensemble=replace(SHORT, attacks=("apgd-ce",)), checkpoint=path)
+    ensemble_evaluate(model, images, y, generator=seeded(), **call)
+    for change, what in [
+        (dict(x=images.flip(0)), "the data"),
+        (dict(model=curved(1)), "the model"),
+        (dict(ensemble=replace(call["ensemble"], eps=0.03)), "the ensemble"),
+        (dict(generator=seeded(1)), "the seeds"),
+    ]:
+        other = {"model": model, "x": images, "generator": seeded(), **call, **change}
+        with pytest.raises(ValueError, match=f"{what} differs; delete it"):
+            ensemble_evaluate(other.pop("model"), other.pop("x"), y, **other)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="delete it to evaluate from the start"):
+        ensemble_evaluate(model, images, y, generator=seeded(), **call)
+
+
+def test_scores_of_two_classes_are_attacked_as_well(images):
+    w = torch.randn(16, generator=seeded(4), dtype=torch.float64)
+    y = torch.where(torch.arange(40) % 2 == 0, 1, -1)
+
+    def model(x):
+        return x.flatten(1) @ w - 0.1
+
+    found = ensemble_evaluate(model, images, y, ensemble=SHORT, generator=seeded())
+    corner = (images - 0.02 * y.reshape(-1, 1, 1, 1) * w.sign().reshape(1, 1, 4, 4)).clamp(0, 1)
+    assert torch.equal(found.strongest, y * model(corner) > 0)
+    assert torch.equal(found.natural_correct, y * model(images) > 0)
+
+
+def test_the_result_is_told_in_json(curved, images, labels):
+    found = ensemble_evaluate(curved(), images, labels, ensemble=SHORT, generator=seeded())
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["ensemble"]["attacks"] == list(MEMBERS)
+    assert told["counts"]["boundary"]["count"] == sum(told["fallen_to"].values())
+    assert found.counts().robust.count == 40 - int(found.strongest.sum())
+    with pytest.raises(ValueError, match="attack must be one of"):
+        found.fallen_to("pgd")
+
+
+def test_the_standard_ensemble_is_the_papers():
+    ensemble = strongest_ensemble(8 / 255, norm="l2")
+    assert (ensemble.steps, ensemble.targets, ensemble.queries) == (100, 9, 5000)
+    assert [run.attack for run in ensemble.runs(10)] == (
+        ["apgd-ce", "apgd-dlr"] + ["apgd-t"] * 9 + ["fab-t"] * 9 + ["square"]
+    )
+
+
+def test_an_empty_set_has_empty_outcomes(curved):
+    found = ensemble_evaluate(
+        curved(), torch.zeros(0, 1, 4, 4).double(), torch.zeros(0, dtype=torch.int64),
+        ensemble=SHORT,
+    )  # fmt: skip
+    assert found.strongest.shape == (0,)
+    assert all(finding["ok"] for finding in found.findings.values())
+
+
+X, Y = torch.rand(6, 1, 3, 3, generator=seeded()), torch.arange(6) % 3
+REFUSED = [
+    ("NaN logits", dict(model=lambda x: x.flatten(1) * math.nan), ValueError, "NaN or infinite"),
+    ("infinite logits", dict(model=lambda x: x.flatten(1) / 0), ValueError, "NaN or infinite"),
+    ("NaN away from x", dict(model=lambda x: x.flatten(1) * (1 if torch.equal(x, X) else math.nan)),
+     ValueError, "NaN or infinite"),
+    ("maps", dict(model=lambda x: x), ValueError, "flatten its output"),
+    ("detached", dict(model=lambda x: x.detach().flatten(1)), ValueError, "Attack it with square"),
+    ("bytes", dict(x=(X * 255).byte()), TypeError, "to_unit"),
+    ("normalised", dict(x=X * 4 - 2), ValueError, "put Normalize inside the model"),
+    ("NaN images", dict(x=X * math.nan), ValueError, "clean the data"),
+    ("one-hot labels", dict(y=torch.eye(6, 3)), ValueError, r"y\.argmax\(1\)"),
+    ("too few labels", dict(y=Y[:3]), ValueError, r"shape \(6,\)"),
+    ("a label too large", dict(y=Y + 9), ValueError, "0..8 for a model of 9 classes"),
+    ("no batch", dict(batch_size=0), ValueError, "batch_size must be an integer >= 1"),
+    ("double images", dict(model=nn.Linear(9, 3).double()), TypeError, r"model\.to"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED]
+)
+def test_bad_input_is_refused_with_the_fix(change, error, message):
+    call = {"model": nn.Flatten(), "x": X, "y": Y, "ensemble": SHORT, **change}
+    with pytest.raises(error, match=message):
+        ensemble_evaluate(call.pop("model"), call.pop("x"), call.pop("y"), **call)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(eps=-1.0), "eps must be finite and >= 0"),
+        (dict(norm="l3"), "linf, l2, l1"),
+        (dict(steps=0), "steps must be an integer >= 1"),
+        (dict(targets=True), "targets must be an integer >= 1"),
+        (dict(queries=1.5), "queries must be an integer >= 1"),
+        (dict(attacks=()), "each once"),
+        (dict(attacks=("square", "square")), "each once"),
+        (dict(attacks=("pgd",)), "apgd-ce, apgd-dlr"),
+    ],
+)
+def test_settings_that_no_ensemble_can_have_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SHORT, **change)
