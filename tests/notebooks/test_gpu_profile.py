@@ -21,9 +21,9 @@ CUT = {
     },
     "schmidt2018": {
         "device": "cpu", "draws": 500, "search": 50, "replicates": 3, "sets": 10,
-        "sizes": "[8, 16]", "updates": 2, "warm_updates": 1, "batch_size": 4, "steps": 2, "test_size": 4,
-        "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2, "strong_steps": 2,
-        "strong_restarts": 1,
+        "sizes": "[8, 16]", "updates": 2, "warm_updates": 1, "batch_size": 4, "steps": 2,
+        "test_size": 4, "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2,
+        "strong_steps": 2, "strong_restarts": 1,
     },
 }  # fmt: skip
 
