@@ -20,7 +20,7 @@ CUT = {
         "theory_grid": 21, "binary_train_size": 64, "binary_test_size": 16, "binary_epochs": 1,
     },
     "schmidt2018": {
-        "device": "cpu", "draws": 500, "search": 50, "replicates": 3, "sets": 10,
+        "device": "cpu", "draws": 2000, "search": 50, "replicates": 3, "sets": 10,
         "sizes": "[8, 16]", "updates": 2, "warm_updates": 1, "batch_size": 4, "steps": 2,
         "test_size": 4, "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2,
         "strong_steps": 2, "strong_restarts": 1,
