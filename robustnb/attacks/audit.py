@@ -6,22 +6,26 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustnb.attacks.crossing import transfer
-from robustnb.attacks.evaluation import Evaluation, clean_logits, evaluate
-from robustnb.attacks.losses import cross_entropy, fooled
+from robustnb.attacks import masking
+from robustnb.attacks.crossing import craft, transfer
+from robustnb.attacks.ensemble import Ensemble
+from robustnb.attacks.evaluation import Evaluation, evaluate
+from robustnb.attacks.losses import cross_entropy, fooled, margin
+from robustnb.attacks.masking import Finding, finding
+from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.protocol import Attack, half_cosine
 from robustnb.models.modes import Model, evaluating
 
-Finding = dict[str, Any]
 _FLAT = 0.01  # share of examples by which a curve may still fall at its end
 _ROUNDING = 1e-9  # 0.61 - 0.60 is more than 0.01 in floating point
 _ZERO_SHARE = 0.01
+_COMPANY = 1e-3  # batches of other sizes round differently
 _LARGE_STEPS = 50
+_RESTARTS = 3  # fewer make no curve
 
 
 def self_audit(
@@ -31,31 +35,39 @@ def self_audit(
     *,
     attack: Attack,
     source: Model | None = None,
+    queries: int = 300,
     batch_size: int = 256,
     generator: torch.Generator | None = None,
 ) -> dict[str, Finding]:
     """Ask whether the attack is spent on this model; {check: {ok, value, why}}, JSON-able.
 
-    zero_gradients: how many correct examples give the attack no direction. steps, restarts:
-    robust accuracy against effort, which must have become flat. large_eps: with the whole box
-    allowed nothing stays correct. transfer (with a `source` model): examples made on another
-    model must not be stronger than this attack.
+    zero_gradients: how many correct examples give the attack no direction. loss: the margin
+    against steps, which must rise above that of the clean image. steps, restarts: robust accuracy
+    against effort, which must have become flat. large_eps: with the whole box allowed nothing
+    stays correct. deterministic, batch: an image gets the same answer again, and in any company.
+    square: the black-box attack alone is not stronger; transfer (with a `source` model): nor are
+    examples made on another model. An ensemble's `findings` ask more of Square.
     """
     seed = int(torch.randint(2**62, (1,), generator=generator, device=_device(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
-    spent = robust.outcome(attack)
-    findings = {
-        "zero_gradients": zero_gradients(model, x, y, batch_size=batch_size),
-        "steps": _steps(robust, attack),
-        "restarts": _restarts(spent.survivors[attack.name], attack, n=len(x)),
-        "large_eps": _large_eps(robust, attack),
-    }
-    if source is not None:
-        other = transfer(
-            source, model, x, y, attack=_single(attack), batch_size=batch_size,
-            generator=torch.Generator().manual_seed(seed),
-        )  # fmt: skip
-        findings["transfer"] = _transfer(spent.strongest, other.adv_correct)
+    with masking.seeded(seed % 2**62, x.device):
+        spent = robust.outcome(attack)
+        findings = {
+            "zero_gradients": zero_gradients(model, x, y, batch_size=batch_size),
+            "loss": _loss(robust, attack),
+            "steps": _steps(robust, attack),
+            "restarts": _restarts(robust, attack, spent),
+            "large_eps": _large_eps(robust, attack),
+            "deterministic": masking.deterministic(model, x[:batch_size]),
+            "batch": batch_invariance(model, x, batch_size=batch_size),
+            "square": _square(robust, spent.strongest, attack, queries),
+        }
+        if source is not None:
+            other = transfer(
+                source, model, x, y, attack=_single(attack), batch_size=batch_size,
+                generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+            findings["transfer"] = _weaker(spent.strongest, other.adv_correct, "transfer")
     return findings
 
 
@@ -65,13 +77,13 @@ def summary(audits: Mapping[str, Mapping[str, Finding]]) -> Finding:
     audits: the `self_audit` of each model, by name. `value` keeps every finding.
     """
     failed = [
-        f"{model}, {check}: {finding['why']}"
+        f"{model}, {check}: {found['why']}"
         for model, findings in audits.items()
-        for check, finding in findings.items()
-        if not finding["ok"]
+        for check, found in findings.items()
+        if not found["ok"]
     ]
     every = {model: dict(findings) for model, findings in audits.items()}
-    return _finding(not failed, every, failed[0] if failed else "every check passed")
+    return finding(not failed, every, failed[0] if failed else "every check passed")
 
 
 class _Accuracy:
@@ -81,7 +93,7 @@ class _Accuracy:
         self.model, self.x, self.y = model, x, y
         self.batch_size, self.seed = batch_size, seed
 
-    def outcome(self, attack: Attack) -> Evaluation:
+    def outcome(self, attack: Attack | Ensemble) -> Evaluation:
         return evaluate(
             self.model, self.x, self.y, attacks=[attack], batch_size=self.batch_size,
             generator=torch.Generator().manual_seed(self.seed),
@@ -106,7 +118,7 @@ def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256)
             zeros.append((grad == 0).flatten(1).all(1))
     count = max(int(correct.sum()), 1)
     share = float((torch.cat(zeros) & correct).sum()) / count
-    return _finding(
+    return finding(
         share <= _ZERO_SHARE,
         share,
         f"{share:.1%} of the correct examples have a zero gradient (at most {_ZERO_SHARE:.0%}); "
@@ -114,10 +126,61 @@ def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256)
     )
 
 
+@torch.no_grad()
+def batch_invariance(model: Model, x: Tensor, *, batch_size: int = 256) -> Finding:
+    """Whether the answers to images depend on the images beside them, beyond rounding."""
+    if len(x) == 0:
+        return finding(True, 0.0, "no image was asked about")
+    with evaluating(model):
+        together = torch.cat([model(part) for part in torch.split(x, batch_size)])
+        parts = torch.split(x.flip(0), max(1, batch_size // 3))
+        apart = torch.cat([model(part) for part in parts]).flip(0)
+    value = float((together - apart).abs().amax() / together.abs().amax().clamp_min(1e-30))
+    return finding(
+        value <= _COMPANY,
+        value,
+        f"answers change by {value:.1e} of the largest logit when the batches are made up "
+        f"differently (at most {_COMPANY:g}); a model that depends on its batch has no robust "
+        "accuracy of its own: put it in eval mode",
+    )
+
+
+def _loss(robust: _Accuracy, attack: Attack) -> Finding:
+    """The mean margin of the examples correct when clean, by steps; 0 is the clean image."""
+    model, x, y, size = robust.model, robust.x, robust.y, robust.batch_size
+    once, curve, last = _single(attack), {}, x
+    with evaluating(model):
+        clean = margin(clean_logits(model, x, y, batch_size=size), y)
+        correct, after = clean < 0, clean
+        curve[0] = _mean(clean[correct])
+        for k in _lengths(attack):
+            way = replace(once, steps=k, step=half_cosine(attack.eps, k))
+            generator = torch.Generator().manual_seed(robust.seed)
+            last = craft(model, x, y, attack=way, batch_size=size, generator=generator)
+            after = margin(clean_logits(model, last, y, batch_size=size), y)
+            curve[k] = _mean(after[correct])
+    stuck = _mean((after <= clean)[correct].double())
+    return finding(
+        stuck <= _ZERO_SHARE,
+        {str(k): value for k, value in curve.items()},
+        f"the attack does not raise the loss of {stuck:.1%} of the correct examples above that of "
+        f"the clean image (at most {_ZERO_SHARE:.0%}); an attack that gets nowhere looks flat",
+    )
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _lengths(attack: Attack) -> list[int]:
+    return sorted({max(1, attack.steps // part) for part in (8, 4, 2, 1)} | {1})
+
+
 def _steps(robust: _Accuracy, attack: Attack) -> Finding:
-    counts = sorted({max(1, attack.steps // part) for part in (8, 4, 2, 1)} | {1})
     once = _single(attack)
-    curve = {k: robust(replace(once, steps=k, step=half_cosine(attack.eps, k))) for k in counts}
+    curve = {
+        k: robust(replace(once, steps=k, step=half_cosine(attack.eps, k))) for k in _lengths(attack)
+    }
     return _curve(curve, "steps")
 
 
@@ -125,11 +188,15 @@ def _single(attack: Attack) -> Attack:
     return replace(attack, restarts=1, losses=attack.losses[:1])
 
 
-def _restarts(survivors: tuple[int, ...], attack: Attack, *, n: int) -> Finding:
+def _restarts(robust: _Accuracy, attack: Attack, spent: Evaluation) -> Finding:
     """The curve over restarts, read off one evaluation: each restart runs every loss."""
-    counts = sorted({1, (attack.restarts + 1) // 2, attack.restarts})
-    per_restart = len(attack.losses)
-    return _curve({k: survivors[k * per_restart - 1] / max(n, 1) for k in counts}, "restarts")
+    start = "uniform" if attack.start == "zero" else attack.start
+    more = replace(attack, start=start, restarts=max(attack.restarts, _RESTARTS))
+    found = spent if more == attack else robust.outcome(more)
+    survivors, per_restart = found.survivors[more.name], len(more.losses)
+    counts = sorted({1, (more.restarts + 1) // 2, more.restarts})
+    n = max(len(robust.x), 1)
+    return _curve({k: survivors[k * per_restart - 1] / n for k in counts}, "restarts")
 
 
 def _curve(curve: dict[int, float], what: str) -> Finding:
@@ -137,7 +204,7 @@ def _curve(curve: dict[int, float], what: str) -> Finding:
     last = values[-2] - values[-1] if len(values) > 1 else 0.0
     rise = max([after - before for before, after in itertools.pairwise(values)] + [0.0])
     flat = _FLAT + _ROUNDING
-    return _finding(
+    return finding(
         last <= flat and rise <= flat,
         {str(k): value for k, value in curve.items()},
         f"the last increase of {what} lowers robust accuracy by {last:.1%} and the largest rise "
@@ -151,7 +218,7 @@ def _large_eps(robust: _Accuracy, attack: Attack) -> Finding:
     eps = (high - low) * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[attack.norm]
     wide = replace(attack, name="large eps", eps=eps, steps=_LARGE_STEPS, step=eps / 10)
     accuracy = robust(wide)
-    return _finding(
+    return finding(
         accuracy == 0,
         accuracy,
         f"with eps = {eps:g} (the whole box) {accuracy:.1%} stay correct; anything above 0 means "
@@ -159,18 +226,23 @@ def _large_eps(robust: _Accuracy, attack: Attack) -> Finding:
     )
 
 
-def _transfer(white_box: Tensor, other: Tensor) -> Finding:
-    own, foreign = (float(correct.double().mean()) for correct in (white_box, other))
-    return _finding(
-        int(white_box.sum()) <= int(other.sum()),
-        {"white_box": own, "transfer": foreign},
-        f"robust accuracy is {own:.1%} under the attack itself and {foreign:.1%} under "
-        "examples made on the source; a white-box attack that is weaker is not spent",
+def _square(robust: _Accuracy, white_box: Tensor, attack: Attack, queries: int) -> Finding:
+    if attack.eps == 0:
+        return finding(True, 0.0, "with eps = 0 there is nothing to compare")
+    alone = Ensemble(
+        attack.eps, norm=attack.norm, attacks=("square",), queries=queries, clip=attack.clip
     )
+    return _weaker(white_box, robust.outcome(alone).strongest, "square")
 
 
-def _finding(ok: bool, value: object, why: str) -> Finding:
-    return {"ok": ok, "value": value, "why": why}
+def _weaker(white_box: Tensor, other: Tensor, what: str) -> Finding:
+    own, foreign = (float(correct.double().mean()) for correct in (white_box, other))
+    return finding(
+        int(white_box.sum()) <= int(other.sum()),
+        {"white_box": own, what: foreign},
+        f"robust accuracy is {own:.1%} under the attack itself and {foreign:.1%} under {what}, "
+        "which does not see the model's gradients; a white-box attack that is weaker is not spent",
+    )
 
 
 def _device(generator: torch.Generator | None) -> torch.device | None:

@@ -18,12 +18,11 @@ from torch import Tensor
 from robustnb.attacks import checks, geometry, masking, tally
 from robustnb.attacks.blackbox import random_search
 from robustnb.attacks.closest import closest_towards
-from robustnb.attacks.evaluation import Counts, Passes, clean_logits
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import cross_entropy, fooled
 from robustnb.attacks.momentum import is_local, momentum_ascent
 from robustnb.attacks.oracle import Oracle
-from robustnb.attacks.rates import rate
+from robustnb.attacks.outcome import Counts, Passes, clean_logits
 from robustnb.attacks.ratio import dlr, other_classes
 from robustnb.models.modes import Model, evaluating
 from robustnb.progress import progress
@@ -67,6 +66,22 @@ class Ensemble:
         for attack in self.attacks:
             checks.check_choice("attack", attack, MEMBERS)
 
+    @property
+    def name(self) -> str:
+        """What a table calls it: "ensemble", and in what it differs from the standard one.
+
+        >>> Ensemble(0.1, targets=2, queries=200).name
+        'ensemble (targets 2, queries 200)'
+        """
+        standard = Ensemble(self.eps)
+        other = [
+            f"{what} {getattr(self, what)}"
+            for what in ("steps", "targets", "restarts", "queries")
+            if getattr(self, what) != getattr(standard, what)
+        ]
+        only = [] if self.attacks == MEMBERS else ["+".join(self.attacks)]
+        return f"ensemble ({', '.join(only + other)})" if only or other else "ensemble"
+
     def runs(self, classes: int) -> tuple[Run, ...]:
         """Restart by restart, so that fewer restarts are a prefix.
 
@@ -86,13 +101,23 @@ class Ensemble:
         return {**asdict(self), "attacks": list(self.attacks), "clip": self.clip and [*self.clip]}
 
 
-def strongest_ensemble(eps: float, *, norm: Norm = "linf") -> Ensemble:
-    """The standard ensemble: 100 steps, 9 targets, 5,000 queries, one restart of each.
+def strongest_available(
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    steps: int = 100,
+    targets: int = 9,
+    queries: int = 5000,
+    restarts: int = 1,
+) -> Ensemble:
+    """Our strongest attack: all members; by default as long as AutoAttack's standard version.
 
-    >>> strongest_ensemble(8 / 255).attacks
-    ('apgd-ce', 'apgd-dlr', 'apgd-t', 'fab-t', 'square')
+    >>> strongest_available(8 / 255).name
+    'ensemble'
     """
-    return Ensemble(eps, norm=norm)
+    return Ensemble(
+        eps, norm=norm, steps=steps, targets=targets, queries=queries, restarts=restarts
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +147,7 @@ class EnsembleEvaluation:
 
     def counts(self, *, level: float = 0.95) -> Counts:
         """Natural, robust and boundary error with intervals."""
-        return Counts(
-            n=len(self.strongest),
-            natural=rate(~self.natural_correct, level=level),
-            robust=rate(~self.strongest, level=level),
-            boundary=rate(self.natural_correct & ~self.strongest, level=level),
-        )
+        return Counts.of(self.natural_correct, self.strongest, level=level)
 
     def to_json(self) -> dict[str, Any]:
         """Settings, counts, who fell to what, passes and findings."""

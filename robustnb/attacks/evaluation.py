@@ -10,43 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustnb.attacks import checks, geometry
 from robustnb.attacks.ascent import climb, start_point
+from robustnb.attacks.ensemble import Ensemble, EnsembleEvaluation, ensemble_evaluate
 from robustnb.attacks.judge import Judge, LossName
 from robustnb.attacks.losses import fooled
+from robustnb.attacks.masking import Finding
+from robustnb.attacks.outcome import Counts, Passes, clean_logits
 from robustnb.attacks.protocol import Attack
-from robustnb.attacks.rates import Rate, rate
 from robustnb.models.modes import Model, evaluating
 from robustnb.progress import progress
 
 _SEGMENT = 5  # steps between two packings; a segment's border costs no pass
-
-
-class Passes(NamedTuple):
-    """Forward and backward passes, counted in examples."""
-
-    forward: int
-    backward: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The three errors of Zhang 2019: robust = natural + boundary, by their definition."""
-
-    n: int
-    natural: Rate
-    robust: Rate
-    boundary: Rate
-
-    def to_json(self) -> dict[str, Any]:
-        """n and the three rates."""
-        rates = {"natural": self.natural, "robust": self.robust, "boundary": self.boundary}
-        return {"n": self.n, **{name: value.to_json() for name, value in rates.items()}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +33,30 @@ class Evaluation:
     """Per-example outcomes: correct on the clean image, and under each attack by its name.
 
     `survivors` says how many examples stand after each run of an attack, in the order of
-    `Attack.runs`, so one evaluation holds the whole curve over restarts.
+    `Attack.runs`, so one evaluation holds the whole curve over restarts. `ensembles` keeps the
+    whole outcome of each attack that was an ensemble.
     """
 
     natural_correct: Tensor
     robust: dict[str, Tensor]
     survivors: dict[str, tuple[int, ...]]
     passes: dict[str, Passes]
-    attacks: tuple[Attack, ...]
+    attacks: tuple[Attack | Ensemble, ...]
+    ensembles: dict[str, EnsembleEvaluation]
 
     def column(self, name: str) -> Tensor:
         """Correct on the clean image and under that attack, (N,) bool."""
         checks.check_choice("attack", name, tuple(self.robust))
         return self.robust[name]
+
+    @property
+    def findings(self) -> dict[str, Finding]:
+        """The signs of masking that the ensembles met, {check: {ok, value, why}}."""
+        return {
+            check: finding
+            for found in self.ensembles.values()
+            for check, finding in found.findings.items()
+        }
 
     @property
     def strongest(self) -> Tensor:
@@ -76,12 +66,7 @@ class Evaluation:
     def counts(self, name: str | None = None, *, level: float = 0.95) -> Counts:
         """Natural, robust and boundary error with intervals, under one attack or under all."""
         standing = self.strongest if name is None else self.column(name)
-        return Counts(
-            n=len(standing),
-            natural=rate(~self.natural_correct, level=level),
-            robust=rate(~standing, level=level),
-            boundary=rate(self.natural_correct & ~standing, level=level),
-        )
+        return Counts.of(self.natural_correct, standing, level=level)
 
 
 def evaluate(
@@ -89,7 +74,7 @@ def evaluate(
     x: Tensor,
     y: Tensor,
     *,
-    attacks: Sequence[Attack],
+    attacks: Sequence[Attack | Ensemble],
     batch_size: int = 256,
     generator: torch.Generator | None = None,
 ) -> Evaluation:
@@ -99,26 +84,50 @@ def evaluate(
     every example, and do not depend on `batch_size`; the model's modes are restored.
     """
     _check(model, x, y, attacks, batch_size)
-    total = sum(len(attack.runs()) * attack.steps for attack in attacks)
-    robust: dict[str, Tensor] = {}
-    survivors: dict[str, tuple[int, ...]] = {}
-    passes: dict[str, Passes] = {}
+    runs = [attack for attack in attacks if isinstance(attack, Attack)]
+    total = sum(len(attack.runs()) * attack.steps for attack in runs)
     with evaluating(model), progress("evaluate", total=total) as bar:
         logits = clean_logits(model, x, y, batch_size=batch_size)
         natural = ~fooled(logits, y) if len(x) else torch.ones_like(y, dtype=torch.bool)
-        passes["natural"] = Passes(len(x), 0)
+        found = Evaluation(natural, {}, {}, {"natural": Passes(len(x), 0)}, tuple(attacks), {})
         for attack in attacks:
-            standing, spent, left = natural.clone(), Passes(0, 0), []
-            for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
-                run = _Run(model, x, y, logits, attack, loss, batch_size)
-                alive = run(standing.nonzero()[:, 0], seed)
-                standing = torch.zeros_like(standing).index_fill_(0, alive, True)
-                spent = Passes(spent.forward + run.forward, spent.backward + run.backward)
-                left.append(len(alive))
-                bar.advance(attack.steps, note=f"{attack.name}: {len(alive)} stand")
-            robust[attack.name], passes[attack.name] = standing, spent
-            survivors[attack.name] = tuple(left)
-    return Evaluation(natural, robust, survivors, passes, tuple(attacks))
+            if isinstance(attack, Ensemble):
+                _run_ensemble(found, model, x, y, attack, batch_size, generator)
+            else:
+                _run_attack(found, model, x, y, logits, attack, batch_size, generator)
+                left = int(found.robust[attack.name].sum())
+                bar.advance(attack.steps * len(attack.runs()), note=f"{attack.name}: {left} stand")
+    return found
+
+
+def _run_attack(
+    found: Evaluation, model: Model, x: Tensor, y: Tensor, logits: Tensor, attack: Attack,
+    batch_size: int, generator: torch.Generator | None,
+) -> None:  # fmt: skip
+    """Enter the column of projected gradient ascent."""
+    standing, spent, left = found.natural_correct.clone(), Passes(0, 0), []
+    for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
+        run = _Run(model, x, y, logits, attack, loss, batch_size)
+        alive = run(standing.nonzero()[:, 0], seed)
+        standing = torch.zeros_like(standing).index_fill_(0, alive, True)
+        spent = Passes(spent.forward + run.forward, spent.backward + run.backward)
+        left.append(len(alive))
+    found.robust[attack.name], found.passes[attack.name] = standing, spent
+    found.survivors[attack.name] = tuple(left)
+
+
+def _run_ensemble(
+    found: Evaluation, model: Model, x: Tensor, y: Tensor, ensemble: Ensemble, batch_size: int,
+    generator: torch.Generator | None,
+) -> None:  # fmt: skip
+    """Enter the column of an ensemble."""
+    own = ensemble_evaluate(
+        model, x, y, ensemble=ensemble, batch_size=batch_size, generator=generator
+    )
+    found.robust[ensemble.name], found.ensembles[ensemble.name] = own.strongest, own
+    found.survivors[ensemble.name] = own.survivors
+    spent = [counted for name, counted in own.passes.items() if name != "natural"]
+    found.passes[ensemble.name] = Passes(*map(sum, zip(*spent, strict=True)))
 
 
 def run_seeds(attack: Attack, generator: torch.Generator | None) -> list[int]:
@@ -134,19 +143,6 @@ def starts(x: Tensor, attack: Attack, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     begin = start_point(x, attack.start, eps=attack.eps, norm=attack.norm, generator=generator)
     return geometry.project(begin, x, eps=attack.eps, norm=attack.norm, clip=attack.clip)
-
-
-@torch.no_grad()
-def clean_logits(model: Model, x: Tensor, y: Tensor, *, batch_size: int) -> Tensor:
-    """The checked logits of all images, in batches."""
-    parts = []
-    for images in torch.split(x, batch_size) if len(x) else ():
-        parts.append(model(images))
-        checks.check_logits(parts[-1], len(images))
-    logits = torch.cat(parts) if parts else x.new_zeros(0, 1)
-    if len(x):
-        checks.check_classes(y, logits)
-    return logits
 
 
 class _Run:
@@ -203,7 +199,9 @@ class _Run:
         return ~judge.fallen, found.last
 
 
-def _check(model: Model, x: Tensor, y: Tensor, attacks: Sequence[Attack], batch_size: int) -> None:
+def _check(
+    model: Model, x: Tensor, y: Tensor, attacks: Sequence[Attack | Ensemble], batch_size: int
+) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     names = [attack.name for attack in attacks]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from robustnb.attacks.evaluation import clean_logits
 from robustnb.attacks.losses import fooled
+from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.tally import Tally
 from robustnb.models.modes import Model
 
@@ -40,20 +40,21 @@ def findings(
     again: how many of the images found are misclassified when asked again.
     """
     return {
-        "deterministic": _deterministic(model, x[:batch_size]),
+        "deterministic": deterministic(model, x[:batch_size]),
         "gradients": _gradients(state),
         "black_box": _black_box(state, runs),
         "again": _again(model, y, state, batch_size),
     }
 
 
-def _deterministic(model: Model, x: Tensor) -> Finding:
+def deterministic(model: Model, x: Tensor) -> Finding:
+    """Whether the model answers the same twice."""
     answers = []
     for seed in (0, 1):
         with torch.no_grad(), seeded(seed, x.device):
             answers.append(model(x) if len(x) else x)
     apart = float((answers[0] - answers[1]).abs().amax()) if len(x) else 0.0
-    return _finding(
+    return finding(
         apart == 0,
         apart,
         f"two answers to the same images differ by up to {apart:.3g}; a randomised model is to be "
@@ -64,7 +65,7 @@ def _deterministic(model: Model, x: Tensor) -> Finding:
 def _gradients(state: Tally) -> Finding:
     asked, zero, broken = (sum(row[column] for row in state.passes) for column in (1, 2, 3))
     value = (zero + broken) / max(asked, 1)
-    return _finding(
+    return finding(
         value <= _SHARE,
         value,
         f"{value:.1%} of {asked} gradients were zero or not finite (at most {_SHARE:.0%}); more "
@@ -77,7 +78,7 @@ def _black_box(state: Tally, runs: Sequence[Run]) -> Finding:
     white = any(run.attack != "square" for run in runs)
     late = sum(int((state.felled_by == number).sum()) for number in own) if white else 0
     value = late / max(int(state.natural.sum()), 1)
-    return _finding(
+    return finding(
         value <= _SHARE,
         value,
         f"{value:.1%} of the correct examples fell to Square alone (at most {_SHARE:.0%}); an "
@@ -88,11 +89,11 @@ def _black_box(state: Tally, runs: Sequence[Run]) -> Finding:
 def _again(model: Model, y: Tensor, state: Tally, batch_size: int) -> Finding:
     lost = state.felled_by >= 0
     if not bool(lost.any()):
-        return _finding(True, 1.0, "no image was found")
+        return finding(True, 1.0, "no image was found")
     with seeded(2, y.device):
         logits = clean_logits(model, state.x_adv[lost], y[lost], batch_size=batch_size)
     value = float(fooled(logits, y[lost]).double().mean())
-    return _finding(
+    return finding(
         value >= 1 - _SHARE,
         value,
         f"{value:.1%} of the images found are misclassified when asked again (at least "
@@ -100,5 +101,6 @@ def _again(model: Model, y: Tensor, state: Tally, batch_size: int) -> Finding:
     )
 
 
-def _finding(ok: bool, value: object, why: str) -> Finding:
+def finding(ok: bool, value: object, why: str) -> Finding:
+    """One check's answer, JSON-able."""
     return {"ok": ok, "value": value, "why": why}

@@ -76,12 +76,10 @@ def paper_attack(
     )  # fmt: skip
 
 
-def strongest_available(
-    eps: float, *, norm: Norm = "linf", steps: int = 100, restarts: int = 5
-) -> Attack:
-    """Our strongest attack: cross-entropy and margin, steps along `half_cosine`, restarts.
+def long_attack(eps: float, *, norm: Norm = "linf", steps: int = 100, restarts: int = 5) -> Attack:
+    """Long ascent on cross-entropy and margin, steps along `half_cosine`, with restarts.
 
-    >>> strongest_available(8 / 255).name
+    >>> long_attack(8 / 255).name
     'PGD-100 CE+margin x5'
     """
     return Attack(

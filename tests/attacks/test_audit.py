@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustnb.attacks import Attack, half_cosine, self_audit
-from robustnb.attacks.audit import _curve
+from robustnb.attacks.audit import _curve, batch_invariance
 
 SOUND = Attack(
     "sound", eps=0.06, step=half_cosine(0.06, 40), steps=40, losses=("ce", "margin"), restarts=4
@@ -35,7 +35,18 @@ class Rounded(nn.Module):
 def test_a_sound_attack_on_a_smooth_model_passes_every_check(curved, images):
     findings = audit(curved(), images, source=curved(1))
     assert {name: found["ok"] for name, found in findings.items()} == dict.fromkeys(
-        ["zero_gradients", "steps", "restarts", "large_eps", "transfer"], True
+        [
+            "zero_gradients",
+            "loss",
+            "steps",
+            "restarts",
+            "large_eps",
+            "deterministic",
+            "batch",
+            "square",
+            "transfer",
+        ],
+        True,
     )
     assert json.loads(json.dumps(findings)) == findings
 
@@ -52,6 +63,21 @@ def test_a_transfer_stronger_than_the_attack_is_found(curved, images):
     assert findings["transfer"]["value"]["white_box"] == 1
     assert not findings["transfer"]["ok"]
     assert not findings["large_eps"]["ok"]
+
+
+def test_an_answer_that_depends_on_its_batch_is_found(curved, images):
+    net = curved()
+
+    def crowded(x):
+        return net(x) * (1 + x.mean())
+
+    findings = self_audit(
+        crowded, images, net.eval()(images).argmax(1), attack=SOUND, batch_size=3,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert not findings["batch"]["ok"]
+    assert batch_invariance(net, images, batch_size=3)["ok"]
+    assert batch_invariance(net, images[:0])["ok"]
 
 
 def test_saturated_cross_entropy_is_found(curved, images):

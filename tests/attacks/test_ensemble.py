@@ -14,9 +14,9 @@ from robustnb.attacks import (
     ensemble_evaluate,
     evaluate,
     fooled,
+    long_attack,
     project,
     strongest_available,
-    strongest_ensemble,
 )
 from robustnb.attacks.ensemble import MEMBERS
 from robustnb.attacks.geometry import NORMS
@@ -156,7 +156,7 @@ def test_the_ensemble_is_not_weaker_than_a_hundred_step_pgd(curved, images, labe
     ensemble = Ensemble(0.03, steps=40, queries=200)
     ours = ensemble_evaluate(curved(), images, labels, ensemble=ensemble, generator=seeded())
     pgd = evaluate(
-        curved(), images, labels, attacks=[strongest_available(0.03, steps=50, restarts=2)],
+        curved(), images, labels, attacks=[long_attack(0.03, steps=50, restarts=2)],
         generator=seeded(),
     )  # fmt: skip
     assert not (ours.strongest & ~pgd.strongest).any()
@@ -267,7 +267,7 @@ def test_the_result_is_told_in_json(curved, images, labels):
 
 
 def test_the_standard_ensemble_is_the_papers():
-    ensemble = strongest_ensemble(8 / 255, norm="l2")
+    ensemble = strongest_available(8 / 255, norm="l2")
     assert (ensemble.steps, ensemble.targets, ensemble.queries) == (100, 9, 5000)
     assert [run.attack for run in ensemble.runs(10)] == (
         ["apgd-ce", "apgd-dlr"] + ["apgd-t"] * 9 + ["fab-t"] * 9 + ["square"]

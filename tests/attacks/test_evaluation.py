@@ -8,11 +8,13 @@ from torch import nn
 
 from robustnb.attacks import (
     Attack,
+    Ensemble,
+    ensemble_evaluate,
     evaluate,
     fooled,
     half_cosine,
+    long_attack,
     paper_attack,
-    strongest_available,
 )
 from robustnb.attacks.ascent import climb
 from robustnb.attacks.evaluation import run_seeds, starts
@@ -121,6 +123,23 @@ def test_with_eps_zero_robust_and_natural_accuracy_agree(curved, images, labels)
     assert torch.equal(found.strongest, found.natural_correct)
 
 
+def test_an_ensemble_is_one_column_beside_the_others(curved, images, labels):
+    ensemble = Ensemble(0.06, steps=8, targets=2, queries=20)
+    both = evaluate(
+        curved(), images, labels, attacks=[STRONG, ensemble], generator=seeded(),
+    )  # fmt: skip
+    generator = seeded()
+    run_seeds(STRONG, generator)
+    alone = ensemble_evaluate(curved(), images, labels, ensemble=ensemble, generator=generator)
+    assert torch.equal(both.column(ensemble.name), alone.strongest)
+    assert torch.equal(both.strongest, both.column("strong") & alone.strongest)
+    assert both.survivors[ensemble.name] == alone.survivors
+    assert both.findings == alone.findings
+    spent = [passes for name, passes in alone.passes.items() if name != "natural"]
+    assert both.passes[ensemble.name].backward == sum(passes.backward for passes in spent)
+    assert 0 < int(both.strongest.sum()) < int(both.natural_correct.sum())
+
+
 def test_the_share_that_stands_on_a_linear_model_is_the_closed_form(images):
     """Correct within eps exactly where the margin exceeds eps times the l1 norm of w."""
     w = torch.randn(16, generator=seeded(4), dtype=torch.float64)
@@ -132,7 +151,7 @@ def test_the_share_that_stands_on_a_linear_model_is_the_closed_form(images):
     def model(x):
         return x.flatten(1) @ w + bias
 
-    found = evaluate(model, x, y, attacks=[strongest_available(0.02)], generator=seeded())
+    found = evaluate(model, x, y, attacks=[long_attack(0.02)], generator=seeded())
     stands = y * model(x) > 0.02 * w.abs().sum()
     assert torch.equal(found.strongest, stands)
     assert 0 < int(stands.sum()) < int(found.natural_correct.sum())
@@ -156,8 +175,8 @@ def test_an_empty_set_has_empty_outcomes(curved):
     assert found.counts().robust.n == 0
 
 
-def test_the_strongest_attack_is_named_after_what_it_does():
-    attack = strongest_available(0.1)
+def test_the_long_attack_is_named_after_what_it_does():
+    attack = long_attack(0.1)
     assert attack.name == "PGD-100 CE+margin x5"
     assert (attack.steps, attack.restarts, attack.losses) == (100, 5, ("ce", "margin"))
     assert attack.step == half_cosine(0.1, 100)

@@ -16,14 +16,15 @@ CUT = {
     "zhang2019": {
         "device": "cpu", "max_batches": 2, "batch_size": 4, "train_size": 64, "val_size": 8,
         "test_size": 4, "audit_size": 2, "epochs": 1, "steps": 2, "paper_steps": 2,
-        "strong_steps": 2, "strong_restarts": 1, "curve": "[1,10,100]", "theory_instances": 100,
-        "theory_grid": 21, "binary_train_size": 64, "binary_test_size": 16, "binary_epochs": 1,
+        "strong_steps": 2, "strong_targets": 1, "strong_queries": 2, "audit_restarts": 1,
+        "curve": "[1,10,100]", "theory_instances": 100, "theory_grid": 21,
+        "binary_train_size": 64, "binary_test_size": 16, "binary_epochs": 1,
     },
     "schmidt2018": {
         "device": "cpu", "draws": 2000, "search": 50, "replicates": 3, "sets": 10,
         "sizes": "[8, 16]", "updates": 2, "warm_updates": 1, "batch_size": 4, "steps": 2,
         "test_size": 4, "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2,
-        "strong_steps": 2, "strong_restarts": 1,
+        "strong_steps": 2, "strong_targets": 1, "strong_queries": 2,
     },
 }  # fmt: skip
 
