@@ -18,7 +18,7 @@ from pathlib import Path
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import status
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.files import sweep_dead, write_atomically
+from robustnb.reproduce.files import sweep_dead, sweep_partial, write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.project import Project
 
@@ -75,6 +75,8 @@ def _end_orphans(project: Project) -> None:
         psutil.wait_procs(left, timeout=_GRACE_SECONDS)
         owner.unlink()
     sweep_dead(project.build / "tmp")
+    for folder in (project.build, project.records, project.root / "book" / "papers"):
+        sweep_partial(folder)
     for file in (project.build / "status").glob("*.json"):
         with contextlib.suppress(OSError, json.JSONDecodeError):
             if not psutil.pid_exists(json.loads(file.read_text(encoding="utf-8"))["pid"]):

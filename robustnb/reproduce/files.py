@@ -32,6 +32,14 @@ def sweep_dead(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def sweep_partial(folder: Path) -> None:
+    """Remove half-written files that processes that no longer live left in `folder`."""
+    for path in folder.rglob(".*.partial"):
+        pid = path.name.split(".")[-2]
+        if pid.isdigit() and not _lives(int(pid)):
+            path.unlink(missing_ok=True)
+
+
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
