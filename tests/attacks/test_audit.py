@@ -105,3 +105,33 @@ def test_with_the_whole_box_allowed_a_smooth_model_falls(curved, images, norm):
 def test_a_curve_may_fall_by_exactly_the_tolerance_and_no_more():
     assert _curve({1: 0.62, 3: 0.61, 5: 0.60}, "restarts")["ok"]
     assert not _curve({1: 0.62, 3: 0.62, 5: 0.60}, "restarts")["ok"]
+
+
+def test_an_attack_that_gets_nowhere_is_found_though_its_curves_are_flat(curved, images):
+    findings = audit(Rounded(curved()), images, attack=Attack("blind", 0.02, 0.005, 10))
+    assert findings["steps"]["ok"] and findings["restarts"]["ok"]
+    assert not findings["loss"]["ok"]
+
+
+def test_a_black_box_attack_that_is_stronger_is_found(curved, images):
+    blind = Attack("blind", eps=0.1, step=0.02, steps=10, start="zero")
+    findings = audit(Rounded(curved()), images, attack=blind)
+    assert findings["square"]["value"]["square"] < findings["square"]["value"]["white_box"]
+    assert not findings["square"]["ok"]
+
+
+def test_answers_drawn_anew_are_found_and_leave_the_global_generator_alone(curved, images):
+    net = curved()
+
+    def noisy(x):
+        return net(x) + 0.1 * torch.randn(len(x), 4, dtype=x.dtype)
+
+    state = torch.get_rng_state()
+    y = net.eval()(images).argmax(1)
+    first, second = (
+        self_audit(noisy, images, y, attack=SOUND, generator=torch.Generator().manual_seed(0))
+        for _ in range(2)
+    )
+    assert not first["deterministic"]["ok"]
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
