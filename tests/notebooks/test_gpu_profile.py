@@ -26,6 +26,13 @@ CUT = {
         "test_size": 4, "audit_size": 2, "gap_size": 4, "filter_size": 8, "paper_steps": 2,
         "strong_steps": 2, "strong_targets": 1, "strong_queries": 2,
     },
+    "carmon2019": {
+        "device": "cpu", "draws": 2000, "search": 50, "trials": 5, "replicates": 3, "streams": 1,
+        "train_size": 16, "pseudo_size": 32, "test_size": 4, "audit_size": 2, "steps": 2,
+        "updates": 2, "batch_size": 8, "paper_steps": 2, "paper_restarts": 1, "strong_steps": 2,
+        "strong_targets": 1, "strong_queries": 2, "certify_n0": 2, "certify_n": 20,
+        "certify_size": 2,
+    },
 }  # fmt: skip
 
 

@@ -1,0 +1,125 @@
+"""The learning rates of carmon2019 at the laptop size, chosen on validation images.
+
+Usage: python benchmarks/choose_selftraining.py
+
+Every kind of training gets the same four rates, the same two seeds and the same budget, and keeps
+the rate with the best mean validation score: accuracy under PGD for those with an adversary,
+natural accuracy for those without, accuracy on noisy images for stability training. No claim uses
+these seeds, and no test image is read. Plain training comes first, as its network labels the
+unlabelled images. Sizes are those of notebooks/profiles.yaml. Writes
+benchmarks/results/choose_selftraining.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from robustnb.data import load, subset, to_unit
+from robustnb.models import build
+from robustnb.reproduce.profiles import load as load_profiles
+from robustnb.reproduce.project import find
+from robustnb.training import (
+    corrupt_labels,
+    cosine,
+    natural_accuracy,
+    pseudo_labels,
+    robust_accuracy,
+    self_training,
+    stability_training,
+    standard,
+    trades,
+)
+from robustnb.training.fit import fit
+
+ARMS = ("plain", "selftrained", "baseline", "rst", "oracle", "noisy", "baseline-stab", "rst-stab")
+RATES, SEEDS = (0.002, 0.004, 0.008, 0.016), (100, 101)
+DEFAULTS = {"eps": 0.1, "travel": 2.5, "beta": 6.0, "sigma": 0.25}  # of the parameters cell
+VALIDATION = 1000
+
+
+class Pilot:
+    """One seed's data, the objectives of its arms, and the score of each."""
+
+    def __init__(self, seed: int, size: dict[str, Any]) -> None:
+        self.seed, self.size = seed, size
+        parts = [size["train_size"], size["pseudo_size"], VALIDATION]
+        images, labels = subset(
+            *load(size["dataset"], "train"), size=sum(parts), generator=self.seeded()
+        )
+        self.x, self.x_pool, self.x_val = images.split(parts)
+        self.y, self.y_pool, self.y_val = labels.split(parts)
+
+    def seeded(self, offset: int = 0) -> torch.Generator:
+        return torch.Generator().manual_seed(1000 * self.seed + offset)
+
+    def objective(self, arm: str, labelled: torch.Tensor) -> Any:
+        size, half = self.size, {"share": 0.5, "classes": 10, "generator": self.seeded(4)}
+        attack = {"eps": size["eps"], "step": size["travel"] * size["eps"] / size["steps"]}
+        robust = trades(beta=size["beta"], steps=size["steps"], **attack)
+        stable = stability_training(beta=size["beta"], sigma=size["sigma"])
+        kind = {"plain": standard(), "selftrained": standard(), "baseline-stab": stable,
+                "rst-stab": stable}.get(arm, robust)  # fmt: skip
+        if arm in ("plain", "baseline", "baseline-stab"):
+            return kind
+        labels = {"oracle": self.y_pool, "noisy": corrupt_labels(labelled, **half)}
+        return self_training(kind, self.x_pool, labels.get(arm, labelled))
+
+    def train(self, arm: str, lr: float, labelled: torch.Tensor) -> torch.nn.Module:
+        """One training as in the notebook, on one thread."""
+        torch.set_num_threads(1)
+        size, alone = self.size, arm in ("plain", "baseline", "baseline-stab")
+        per_epoch = size["train_size"] // size["batch_size"]
+        epochs = size["updates"] // per_epoch
+        net = build("light_cnn", generator=self.seeded(2))
+        fit(
+            net, self.x, self.y, objective=self.objective(arm, labelled), lr=lr, epochs=epochs,
+            batch_size=size["batch_size"] // (1 if alone else 2), max_batches=per_epoch,
+            optimizer="adam", schedule=cosine(epochs=epochs), generator=self.seeded(3),
+        )  # fmt: skip
+        return net
+
+    def score(self, arm: str, net: torch.nn.Module) -> float:
+        x, eps = to_unit(self.x_val), self.size["eps"]
+        if arm in ("plain", "selftrained"):
+            return natural_accuracy(x, self.y_val)(net)
+        if arm.endswith("stab"):
+            noise = torch.randn(x.shape, generator=self.seeded(5))
+            return natural_accuracy(x + self.size["sigma"] * noise, self.y_val)(net)
+        return robust_accuracy(x, self.y_val, eps=eps, step=eps / 4, steps=10)(net)
+
+
+def choose(size: dict[str, Any]) -> dict[str, Any]:
+    results: dict[str, Any] = {"seeds": SEEDS}
+    pilots = [Pilot(seed, size) for seed in SEEDS]
+    labelled = [pilot.y_pool for pilot in pilots]
+    for arm in ARMS:
+        found = {}
+        for lr in RATES:
+            nets = [pilot.train(arm, lr, y) for pilot, y in zip(pilots, labelled, strict=True)]
+            scores = [p.score(arm, net) for p, net in zip(pilots, nets, strict=True)]
+            found[lr] = scores, nets
+        best = max(RATES, key=lambda lr: mean(found[lr][0]))
+        if arm == "plain":  # the intermediate model
+            labelled = [
+                pseudo_labels(net, pilot.x_pool)
+                for pilot, net in zip(pilots, found[best][1], strict=True)
+            ]
+        results[arm] = {"validation": {str(lr): found[lr][0] for lr in RATES}, "chosen": best}
+        print(arm, results[arm], flush=True)
+    return results
+
+
+def main() -> None:
+    project = find()
+    size = DEFAULTS | load_profiles(project.notebooks)["laptop"].papers["carmon2019"]
+    path: Path = project.root / "benchmarks" / "results" / "choose_selftraining.json"
+    path.write_text(json.dumps(choose(size), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Stability training as Carmon et al. 2019 use it: the prediction must not change under noise."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustnb.attacks.losses import kl
+from robustnb.training.objectives import Objective
+
+
+def stability_training(*, beta: float, sigma: float) -> Objective:
+    """CE(f(x), y) + beta E KL(p(x) || p(x')), x' from N(x, sigma^2 I) (Carmon 2019, eq. 8).
+
+    `sigma` is in pixel units. beta = 0 is `standard()`.
+    """
+    for name, value in {"beta": beta, "sigma": sigma}.items():
+        if not (value >= 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+    return partial(stability_loss, beta=beta, sigma=sigma)
+
+
+def stability_loss(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    beta: float,
+    sigma: float,
+) -> Tensor:
+    """The loss of `stability_training`, a mean over the batch with one noisy copy of each image.
+
+    The label meets the clean image only. Noisy images are clipped to [0, 1], which CERTIFY does
+    not do. They pass first and apart from the clean ones, so that batch norm takes statistics of
+    each; the gradient flows through p(x) as well as through p(x').
+    """
+    if beta == 0:
+        return F.cross_entropy(_full(model(x)), y)
+    device = x.device if generator is None else generator.device
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+    logits_noisy = _full(model((x + sigma * noise).clamp(0, 1)))
+    logits = _full(model(x))
+    return F.cross_entropy(logits, y) + beta * kl(logits, logits_noisy).mean()
+
+
+def _full(logits: Tensor) -> Tensor:
+    """At least float32: autocast hands out logits too coarse for a divergence."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
