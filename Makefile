@@ -1,5 +1,6 @@
 # make book [PROFILE=smoke|laptop|gpu]   install, run the notebooks, build the book
 # make test                              everything that must hold
+# make differential                      our attacks beside three other libraries' (optional)
 PYTHON ?= python3
 PROFILE ?= laptop
 JOBS ?= 2
@@ -7,10 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := $(VENV)/.installed-book
 DEV := $(VENV)/.installed-dev
+PEERS := .venv-peers
 TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS=$(CURDIR)/build/test/models OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 NBVAL := --nbval-current-env --nbval-cell-timeout 120 -p no:cacheprovider
 
-.PHONY: help book test lint unit notebooks nbval readme benchmarks clean
+.PHONY: help book test lint unit notebooks nbval readme benchmarks peers differential clean
 .DELETE_ON_ERROR:
 
 help:
@@ -59,6 +61,19 @@ readme: $(BOOK)
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py
 	$(BIN)/python benchmarks/book.py
+
+# Other libraries' attacks, in an environment of their own that sees the book's.
+$(PEERS)/.installed: tests/differential/requirements.txt $(DEV)
+	$(BIN)/python -m venv $(PEERS)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/book.pth"
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/differential/requirements.txt
+	@touch $@
+
+peers: $(PEERS)/.installed
+
+differential: $(PEERS)/.installed
+	$(TEST) $(PEERS)/bin/python -m pytest tests/differential
 
 clean:
 	rm -rf build _build book/papers

@@ -1,180 +1,237 @@
-"""PGD for equal work: robustnb against torchattacks and foolbox, on one thread.
+"""PGD and robust accuracy by PGD: robustnb against torchattacks, foolbox and ART, on one thread.
 
-One adversarially trained network on MNIST digits; every library runs the same number of steps on
-the same batches, in interleaved repeats. Written to benchmarks/results/attacks.json.
+Part 1, equal work: the images of the same number of steps on the same batches. Part 2, robust
+accuracy: how long until it is known which examples stand; the peers attack all of them to the end,
+`evaluate` those alone who still stand. Part 3: how cost and memory grow with examples and steps.
+Interleaved repeats, all of them kept; written to benchmarks/results/attacks.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
+import subprocess
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measure import circumstances, interleaved, medians, peer_missing
+from networks import examples, network
 from torch import Tensor, nn
 
-from robustnb import data
 from robustnb.attacks import evaluate, fooled, paper_attack, pgd
-from robustnb.models import build
 
-EPS, STEP, BATCH = 0.3, 0.01, 250
+BATCH = 250
 RESULTS = Path(__file__).parent / "results" / "attacks.json"
+STEPS = {"mnist_robust": 40, "mnist_natural": 40, "cifar_robust": 20}
+RADII = {"mnist_robust": (0.3, 0.01), "mnist_natural": (0.3, 0.01), "cifar_robust": (8 / 255, 0.01)}
+PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
 Crafter = Callable[[Tensor, Tensor], Tensor]
 
 
-def peers(model: nn.Module, steps: int) -> dict[str, Crafter]:
-    """The other libraries' PGD with a uniform start, or an exit that says how to get them."""
+def peers(
+    model: nn.Module, x: Tensor, *, eps: float, step: float, steps: int
+) -> dict[str, Crafter]:
+    """The other libraries' PGD from a uniform start, or an exit that says how to get them."""
     try:
         import foolbox
         import torchattacks
+        from art.attacks.evasion import ProjectedGradientDescentPyTorch
+        from art.estimators.classification import PyTorchClassifier
     except ImportError as error:
-        raise SystemExit(
-            f"{error.name} is missing. Make an environment for the comparison and install "
-            "the peers there: pip install --no-deps -r benchmarks/requirements.txt"
-        ) from error
-    attack = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=steps, random_start=True)
+        raise peer_missing(error) from error
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    other = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=steps, random_start=True)
+    by_foolbox = foolbox.attacks.LinfPGD(abs_stepsize=step, steps=steps, random_start=True)
+    estimator = PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )  # fmt: skip
+    by_art = ProjectedGradientDescentPyTorch(
+        estimator, norm="inf", eps=eps, eps_step=step, max_iter=steps, num_random_init=1,
+        batch_size=BATCH, verbose=False,
+    )  # fmt: skip
+    misclassified = foolbox.criteria.Misclassification
+    return {
+        "torchattacks": torchattacks.PGD(model, eps=eps, alpha=step, steps=steps),
+        "foolbox": lambda x, y: by_foolbox.run(wrapped, x, misclassified(y), epsilon=eps),
+        "ART": lambda x, y: torch.from_numpy(by_art.generate(x.numpy(), y.numpy())),
+    }
 
-    def by_foolbox(x: Tensor, y: Tensor) -> Tensor:
-        return other.run(wrapped, x, foolbox.criteria.Misclassification(y), epsilon=EPS)
 
-    return {"torchattacks": attack, "foolbox": by_foolbox}
-
-
-def ours(model: nn.Module, steps: int) -> dict[str, Crafter]:
-    """Our PGD: the same work as the peers, and with the worst iterate kept (one pass more)."""
+def crafters(
+    model: nn.Module, x: Tensor, *, eps: float, step: float, steps: int
+) -> dict[str, Crafter]:
+    """Our PGD, the same work and with the worst iterate kept (one pass more), and the peers'."""
     generator = torch.Generator().manual_seed(1)
 
-    def crafter(keep: str) -> Crafter:
+    def own(keep: str) -> Crafter:
         return lambda x, y: pgd(
-            model, x, y, eps=EPS, step=STEP, steps=steps, keep=keep, generator=generator
+            model, x, y, eps=eps, step=step, steps=steps, keep=keep, generator=generator
         )
 
-    return {"robustnb": crafter("last"), "robustnb, worst kept": crafter("worst")}
+    others = peers(model, x, eps=eps, step=step, steps=steps)
+    return {"robustnb": own("last"), "robustnb, worst kept": own("worst"), **others}
 
 
-def robust_network(name: str, epochs: int) -> nn.Module:
-    """A network trained on 10-step PGD images (enough to stand against some of the attack)."""
-    images, labels = data.load("mnist_embedded", "train")
-    x, generator = data.to_unit(images), torch.Generator().manual_seed(0)
-    settings = {"zero_last": False} if name == "small_cnn" else {}
-    model = build(name, generator=generator, **settings)
-    total = epochs * -(-len(x) // 100)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for step in range(total):
-        rows = torch.randint(len(x), (100,), generator=generator)
-        eps = EPS * min(1.0, 2 * step / total)  # a full radius from the start never gets going
-        x_adv = pgd(
-            model, x[rows], labels[rows], eps=eps, step=eps / 4, steps=10, keep="last",
-            generator=generator,
-        )  # fmt: skip
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x_adv), labels[rows]).backward()
-        optimizer.step()
-    return model.eval()
-
-
-def timed(craft: Crafter, x: Tensor, y: Tensor) -> tuple[Tensor, float, float]:
-    """The crafted images with the wall and CPU seconds they took."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    parts = [craft(a, b).detach() for a, b in zip(x.split(BATCH), y.split(BATCH), strict=True)]
-    return torch.cat(parts), time.perf_counter() - wall, time.process_time() - cpu
-
-
-def compare(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, repeats: int) -> list[dict]:
-    """One row per library; the order rotates from repeat to repeat."""
-    crafters = {**ours(model, steps), **peers(model, steps)}
-    names = list(crafters)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+def equal_work(name: str, *, count: int, repeats: int) -> dict[str, object]:
+    """Part 1 on one network."""
+    model, (x, y), steps = network(name), examples(name, count), STEPS[name]
+    eps, step = RADII[name]
     images: dict[str, Tensor] = {}
-    for craft in crafters.values():
-        craft(x[:BATCH], y[:BATCH])  # first calls build kernels
-    for repeat in range(repeats):
-        turn = repeat % len(names)
-        for name in names[turn:] + names[:turn]:
-            images[name], wall, cpu = timed(crafters[name], x, y)
-            seconds[name].append((wall, cpu))
-    return [row(name, model, images[name], x, y, seconds[name]) for name in names]
+
+    def job(label: str, craft: Crafter) -> Callable[[], None]:
+        def run() -> None:
+            parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+            images[label] = torch.cat([craft(a, b).detach() for a, b in parts])
+
+        return run
+
+    found = crafters(model, x, eps=eps, step=step, steps=steps)
+    for craft in found.values():
+        craft(x[:50], y[:50])  # first calls build kernels
+    seconds = interleaved({label: job(label, craft) for label, craft in found.items()}, repeats)
+    rows = [
+        {
+            "name": label,
+            **medians(seconds[label]),
+            "robust_accuracy": accuracy(model, images[label], y),
+            "excess_over_eps": max(0.0, float((images[label] - x).abs().max()) - eps),
+        }
+        for label in found
+    ]
+    best = min(r["cpu_seconds"] for r in rows if r["name"] in ("torchattacks", "foolbox"))
+    return {
+        "network": name, "n": len(x), "eps": eps, "step": step, "steps": steps, "batch": BATCH,
+        "rows": rows, "times_the_faster_of_torchattacks_and_foolbox": best / rows[0]["cpu_seconds"],
+    }  # fmt: skip
+
+
+def robust_accuracy(name: str, *, count: int, repeats: int) -> dict[str, object]:
+    """Part 2 on one network: the accuracy itself is what is timed, the clean pass included."""
+    model, (x, y), steps = network(name), examples(name, count), STEPS[name]
+    eps, step = RADII[name]
+    attack = paper_attack(eps=eps, step=step, steps=steps)
+    answers: dict[str, list[float]] = {}
+
+    def ours() -> None:
+        found = evaluate(
+            model, x, y, attacks=[attack], batch_size=BATCH,
+            generator=torch.Generator().manual_seed(len(answers.setdefault("robustnb", []))),
+        )  # fmt: skip
+        answers["robustnb"].append(float(found.strongest.double().mean()))
+
+    def job(label: str, craft: Crafter) -> Callable[[], None]:
+        def run() -> None:
+            parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+            right = [accuracy(model, craft(a, b).detach(), b) * len(b) for a, b in parts]
+            answers.setdefault(label, []).append(sum(right) / len(x))
+
+        return run
+
+    others = peers(model, x, eps=eps, step=step, steps=steps)
+    jobs = {"robustnb": ours, **{label: job(label, craft) for label, craft in others.items()}}
+    seconds = interleaved(jobs, repeats)
+    rows = [
+        {
+            "name": label,
+            **medians(seconds[label]),
+            "robust_accuracy": statistics.median(answers[label]),
+            "robust_accuracies": answers[label],
+        }
+        for label in jobs
+    ]
+    return {
+        "network": name, "n": len(x), "eps": eps, "step": step, "steps": steps, "batch": BATCH,
+        "rows": rows,
+        "times_the_fastest_peer": min(r["cpu_seconds"] for r in rows[1:]) / rows[0]["cpu_seconds"],
+        "points_above_the_lowest_peer": 100
+        * (rows[0]["robust_accuracy"] - min(r["robust_accuracy"] for r in rows[1:])),
+    }  # fmt: skip
 
 
 @torch.no_grad()
-def row(
-    name: str, model: nn.Module, x_adv: Tensor, x: Tensor, y: Tensor, seconds: list
-) -> dict[str, object]:
-    """Medians, every repeat, the accuracy left and by how much the radius is exceeded."""
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of correct answers, in batches."""
+    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    return float(torch.cat([~fooled(model(a), b) for a, b in parts]).double().mean())
+
+
+def growth() -> dict[str, list[dict[str, float]]]:
+    """Part 3: each size in a process of its own, so that its peak of memory is its own."""
+    sizes = [(500, 20), (1000, 20), (2000, 20), (4000, 20), (1000, 10), (1000, 40), (1000, 80)]
+    rows = []
+    for count, steps in sizes:
+        command = [sys.executable, __file__, "--one", str(count), str(steps)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows.append(json.loads(told))
     return {
-        "name": name,
-        "wall_seconds": statistics.median(wall for wall, _ in seconds),
-        "cpu_seconds": statistics.median(cpu for _, cpu in seconds),
-        "repeats": [{"wall": wall, "cpu": cpu} for wall, cpu in seconds],
-        "robust_accuracy": float((~fooled(model(x_adv), y)).float().mean()),
-        "excess_over_eps": max(0.0, float((x_adv - x).abs().max()) - EPS),
+        "examples": [row for row in rows if row["steps"] == 20],
+        "steps": sorted((r for r in rows if r["n"] == 1000), key=lambda row: row["steps"]),
     }
 
 
-def engine(model: nn.Module, x: Tensor, y: Tensor, *, steps: int) -> dict[str, object]:
-    """The evaluation engine, which stops attacking an example once it has fallen."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    attack = paper_attack(eps=EPS, step=STEP, steps=steps)
-    found = evaluate(
-        model, x, y, attacks=[attack], batch_size=BATCH,
-        generator=torch.Generator().manual_seed(2),
-    )  # fmt: skip
-    return {
-        "name": "robustnb evaluate",
-        "wall_seconds": time.perf_counter() - wall,
-        "cpu_seconds": time.process_time() - cpu,
-        "robust_accuracy": float(found.strongest.float().mean()),
-        "natural_accuracy": float(found.natural_correct.float().mean()),
-        "forward_passes_per_example": found.passes[attack.name].forward / len(x),
-    }
+def one(count: int, steps: int) -> None:
+    """CPU seconds and memory of one evaluation in which nothing is dropped (a tiny radius)."""
+    model, (x, y) = network("mnist_robust"), examples("mnist_robust", count)
+    attack = paper_attack(eps=1e-4, step=1e-5, steps=steps)
+    evaluate(model, x[:BATCH], y[:BATCH], attacks=[attack], batch_size=BATCH)
+    start = time.process_time()
+    evaluate(model, x, y, attacks=[attack], batch_size=BATCH)
+    row = {
+        "n": len(x), "steps": steps, "cpu_seconds": time.process_time() - start,
+        "peak_mib": _peak_mib(), "images_mib": x.numel() * x.element_size() / 2**20,
+    }  # fmt: skip
+    print(json.dumps(row))
+
+
+def _peak_mib() -> float:
+    """Of this process alone: `getrusage` hands on the parent's (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=2000, help="images (at most 4,000)")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--n", type=int, default=2000, help="images of part 1 and 2")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--model", default="light_cnn", choices=["light_cnn", "small_cnn"])
-    parser.add_argument("--frozen", action="store_true", help="weights that ask for no gradient")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--one", type=int, nargs=2, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    model = robust_network(settings.model, settings.epochs).requires_grad_(not settings.frozen)
-    images, y = data.load("mnist_embedded", "train", limit=settings.n)
-    x = data.to_unit(images)
-    rows = compare(model, x, y, steps=settings.steps, repeats=settings.repeats)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    if settings.one:
+        one(*settings.one)
+        return
     result = {
-        "schema": 1,
-        "settings": {
-            "n": len(x), "steps": settings.steps, "repeats": settings.repeats, "eps": EPS,
-            "step": STEP, "batch": BATCH, "model": settings.model, "frozen": settings.frozen,
-            "threads": 1,
-        },
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("torch", "torchattacks", "foolbox")
-        },
-        "machine": {"processor": platform.processor() or platform.machine(),
-                    "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-        "rows": rows,
-        "engine": engine(model, x, y, steps=settings.steps),
+        "schema": 2,
+        "settings": {"n": settings.n, "repeats": settings.repeats, "batch": BATCH, "threads": 1},
+        **circumstances(PEERS),
+        "equal_work": [equal_work("mnist_robust", count=settings.n, repeats=settings.repeats)],
+        "robust_accuracy": [
+            robust_accuracy(
+                name, count=min(settings.n, 500) if name == "cifar_robust" else settings.n,
+                repeats=settings.repeats,
+            )
+            for name in STEPS
+        ],
+        "growth": growth(),
     }  # fmt: skip
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for line in [*rows, result["engine"]]:
-        print(
-            f"{line['name']:22s} {line['cpu_seconds']:8.2f} CPU-s  {line['wall_seconds']:8.2f} s  "
-            f"robust {line['robust_accuracy']:.4f}"
-        )
+    for part in ("equal_work", "robust_accuracy"):
+        for table in result[part]:
+            print(f"{part}, {table['network']}, n = {table['n']}, {table['steps']} steps")
+            for row in table["rows"]:
+                print(
+                    f"  {row['name']:22s} {row['cpu_seconds']:8.2f} CPU-s  "
+                    f"robust {row['robust_accuracy']:.4f}"
+                )
+    for row in [*result["growth"]["examples"], *result["growth"]["steps"]]:
+        print("  " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
 
 if __name__ == "__main__":

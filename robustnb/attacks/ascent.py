@@ -8,6 +8,7 @@ in all: that of the last iterate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -170,7 +171,7 @@ def climb(
     at = begin.detach()
     for size in _step_sizes(step, steps, x):
         leaf = at.clone() if at is begin else at  # never mark the caller's tensor
-        loss, hit, grad = _value_and_gradient(judge, leaf.requires_grad_())
+        loss, hit, grad = _value_and_gradient(judge, leaf)
         leaf = leaf.detach()
         best = _better(best, Climb(leaf, loss, hit, leaf), keep)
         if norm == "l1" and clip is not None:
@@ -187,6 +188,17 @@ def climb(
 
 
 def _value_and_gradient(
+    judge: Callable[[Tensor], tuple[Tensor, Tensor | None]], x_adv: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    rows = judge.parts(x_adv) if isinstance(judge, Judge) else [slice(0, len(x_adv))]
+    if not isinstance(judge, Judge) or len(rows) == 1:
+        return _slope(judge, x_adv.requires_grad_())
+    found = [_slope(partial(judge.of, part), x_adv[part].requires_grad_()) for part in rows]
+    loss, hit, grad = zip(*found, strict=True)
+    return torch.cat(loss), torch.cat(hit), torch.cat(grad)
+
+
+def _slope(
     judge: Callable[[Tensor], tuple[Tensor, Tensor | None]], x_adv: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     with torch.enable_grad():

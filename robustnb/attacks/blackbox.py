@@ -80,94 +80,120 @@ def random_search(
     stop: bool = False,
 ) -> Found:
     """One run with the draws of `seed`; nothing is checked. With `stop` the fallen are let be."""
-    painter = _Painter(x, norm, seed)
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    painter = _Painter(x, radii, norm, clip, seed)
     row = torch.arange(len(x), device=x.device)
-    project = geometry.projector(x, eps=radii, norm=norm, clip=clip)
-    at = project(painter.first(x, radii))
-    loss, hit = oracle.verdict(at, y, margin)
-    found = Found(at.clone(), loss.clone(), hit.clone())
+    loss, hit = oracle.verdict(painter.at, y, margin)
+    found = Found(painter.at.clone(), loss.clone(), hit.clone())
     for query in range(1, queries):
         if stop and query % _PACK == 1 and bool(hit.any()):
-            found.x_adv[row], found.loss[row], found.fooled[row] = at, loss, hit
+            found.x_adv[row], found.loss[row], found.fooled[row] = painter.at, loss, hit
             alive = ~hit
-            row, x, y, radii = row[alive], x[alive], y[alive], radii[alive]
-            at, loss, hit = at[alive], loss[alive], hit[alive]
+            row, y, loss, hit = row[alive], y[alive], loss[alive], hit[alive]
             if len(row) == 0:
                 return found
-            project = geometry.projector(x, eps=radii, norm=norm, clip=clip)
-        new = project(painter.next(at, x, radii, query / queries))
-        new_loss, new_hit = oracle.verdict(new, y, margin)
+            painter.keep(alive)
+        painter.paint(query / queries)
+        new_loss, new_hit = oracle.verdict(painter.at, y, margin)
         better = torch.where(new_hit == hit, new_loss > loss, new_hit)
-        at = torch.where(_column(better, at), new, at)
+        painter.undo(~better)
         loss, hit = torch.where(better, new_loss, loss), hit | new_hit
-    found.x_adv[row], found.loss[row], found.fooled[row] = at, loss, hit
+    found.x_adv[row], found.loss[row], found.fooled[row] = painter.at, loss, hit
     return found
 
 
 class _Painter:
-    """Draws windows and paints them; what it returns is not yet projected."""
+    """Repaints one window of each image in place, and puts back what was no gain.
 
-    def __init__(self, x: Tensor, norm: Norm, seed: int) -> None:
-        self.norm, self.like = norm, x
+    `at` holds the images, (N, ...), inside ball and box before and after every query. A query
+    costs passes over the window, not over the image, as most windows are small.
+    """
+
+    def __init__(self, x: Tensor, eps: Tensor, norm: Norm, clip: Clip, seed: int) -> None:
+        self.x, self.eps, self.norm, self.clip = x, eps, norm, clip
         self.shape = planes(x)
         self.generator = torch.Generator().manual_seed(seed)
+        self.order = {"linf": math.inf, "l2": 2, "l1": 1}[norm]
+        project = geometry.projector(x, eps=eps, norm=norm, clip=clip)
+        self.at = project(x + _column(eps.to(x.dtype), x) * self._first()).contiguous()
+        self.old: list[tuple[Window, Tensor]] = []
+        self._measure()
 
-    def first(self, x: Tensor, eps: Tensor) -> Tensor:
-        """Vertical stripes of +-eps in linf; a grid of peaks and pits in l2 and l1."""
+    def _measure(self) -> None:
+        """What depends on x alone."""
+        self.clean = self.x.reshape(len(self.x), *self.shape)
+        wide = 2 * _column(self.eps.to(self.x.dtype), self.x)
+        if self.norm == "linf":  # the walls, to the float
+            project = geometry.projector(self.x, eps=self.eps, norm=self.norm, clip=self.clip)
+            self.low = project(self.x - wide).reshape(self.clean.shape)
+            self.high = project(self.x + wide).reshape(self.clean.shape)
+        else:
+            self.radius = _inner_radius(self.x, self.eps, self.order)
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with those alone."""
+        self.x, self.at, self.eps = self.x[which], self.at[which], self.eps[which]
+        self._measure()
+
+    def paint(self, done: float) -> None:
+        """Repaint one window of every image; `done` is the share of queries spent."""
+        size, images = self._size(share(done)), self.at.view(self.clean.shape)
+        if self.norm == "linf":
+            self._repaint(images, self._window(*size))
+        else:
+            self._shift(images, size)
+
+    def undo(self, which: Tensor) -> None:
+        """Put back what the last query painted over."""
+        rows, images = which.nonzero()[:, 0], self.at.view(self.clean.shape)
+        for window, old in self.old:
+            images[(rows, slice(None), *window)] = old[rows]
+
+    def _first(self) -> Tensor:
+        """Vertical stripes of +-1 in linf; a grid of peaks and pits of length 1 in l2 and l1."""
         channels, height, width = self.shape
         if self.norm == "linf":
             delta = self._signs(channels, 1, width).expand(1, *self.shape)
         else:
-            delta = x.new_zeros(1, *self.shape)
+            delta = self.x.new_zeros(1, *self.shape)
             tall, wide = -(-height // _TILES), -(-width // _TILES)
             for top in range(0, height, tall):
                 for left in range(0, width, wide):
                     tile = delta[..., top : top + tall, left : left + wide]
-                    tile += peak(*tile.shape[-2:]).to(x) * self._signs(channels, 1, 1)
+                    tile += peak(*tile.shape[-2:]).to(delta) * self._signs(channels, 1, 1)
             length = geometry.distance(delta, delta * 0, self.norm)
             delta = delta / length.reshape(1, 1, 1, 1)
-        return x + _column(eps.to(x.dtype), x) * delta.reshape(1, *x.shape[1:])
+        return delta.reshape(1, *self.x.shape[1:])
 
-    def next(self, at: Tensor, x: Tensor, eps: Tensor, done: float) -> Tensor:
-        """The images with one window repainted; `done` is the share of queries spent."""
-        images, clean = (t.reshape(len(t), *self.shape) for t in (at, x))
-        radius = _column(eps.to(x.dtype), images)
-        size = self._size(share(done))
-        if self.norm == "linf":
-            new = self._repaint(images, clean, radius, self._window(*size))
-        else:
-            new = self._shift(images - clean, radius, size) + clean
-        return new.reshape(at.shape)
-
-    def _repaint(self, images: Tensor, clean: Tensor, radius: Tensor, window: Window) -> Tensor:
+    def _repaint(self, images: Tensor, window: Window) -> None:
         """Every channel of the window to +-eps; the other sign where that changes nothing."""
-        part = (..., *window)
-        signs = self._signs(self.shape[0], 1, 1) * torch.ones_like(clean[part])
-        same = ((images - clean)[part].sign() == signs).flatten(1).all(1)
-        signs = torch.where(_column(same, signs), -signs, signs)
-        new = images.clone()
-        new[part] = clean[part] + 2 * radius * signs  # the projection makes it eps, to the float
-        return new
+        part, signs = (..., *window), self._signs(self.shape[0], 1, 1)
+        old = images[part].clone()
+        same = (old - self.clean[part]).sign_().sub_(signs).abs_().amax((1, 2, 3)) == 0
+        up = (signs > 0) ^ _column(same, old)
+        images[part] = torch.where(up, self.high[part], self.low[part])
+        self.old = [(window, old)]
 
-    def _shift(self, delta: Tensor, radius: Tensor, size: tuple[int, int]) -> Tensor:
-        """The length of one window, and what eps leaves over, to a new pattern in another."""
+    def _shift(self, images: Tensor, size: tuple[int, int]) -> None:
+        """The length of one window, and what eps leaves over, to a new pattern in another.
+
+        The length stays within the radius and clipping only shortens it: no projection is needed.
+        """
         to, out = self._window(*size), self._window(*size)
-        pattern = self._halves(*size) * self._signs(self.shape[0], 1, 1)
-        order = 2 if self.norm == "l2" else 1
-        both = torch.zeros_like(delta, dtype=torch.bool)
-        both[(..., *to)] = both[(..., *out)] = True
-        spent = _length(torch.where(both, delta, 0), order)  # of each channel
-        total = torch.linalg.vector_norm(delta.flatten(1), order, dim=1).reshape(-1, 1, 1, 1)
-        spare = (radius**order - total**order).clamp_min(0) / self.shape[0]
-        budget = (spent**order + spare) ** (1 / order)
-        old = delta[(..., *to)]
-        new = pattern.to(delta) + old / _length(old, order).clamp_min(1e-10)
-        new = new / _length(new, order).clamp_min(1e-10) * budget
-        delta = delta.clone()
-        delta[(..., *out)] = 0
-        delta[(..., *to)] = new
-        return delta
+        pattern, order = self._halves(*size) * self._signs(self.shape[0], 1, 1), self.order
+        total = geometry.distance(self.at, self.x, self.norm).reshape(-1, 1, 1, 1)
+        self.old = [(window, images[(..., *window)].clone()) for window in (to, out)]
+        clean = self.clean[(..., *to)]
+        new = images[(..., *to)] - clean
+        length = _length(new, order)  # of each channel, as are the others
+        images[(..., *to)] = clean
+        left = _length(images[(..., *out)] - self.clean[(..., *out)], order)
+        images[(..., *out)] = self.clean[(..., *out)]
+        spare = (self.radius**order - total**order) / self.shape[0]
+        budget = (length**order + left**order + spare).clamp_min(0) ** (1 / order)
+        new = pattern.to(new) + new / length.clamp_min(1e-10)
+        new = clean + new / _length(new, order).clamp_min(1e-10) * budget
+        images[(..., *to)] = new if self.clip is None else new.clamp(*self.clip)
 
     def _size(self, part: float) -> tuple[int, int]:
         _, height, width = self.shape
@@ -191,8 +217,7 @@ class _Painter:
         middle = canvas.shape[0] // 2
         canvas[:middle] = peak(middle, canvas.shape[1])
         canvas[middle:] = -peak(canvas.shape[0] - middle, canvas.shape[1])
-        order = 2 if self.norm == "l2" else 1
-        length: Tensor = torch.linalg.vector_norm(pattern, order)
+        length: Tensor = torch.linalg.vector_norm(pattern, self.order)
         return pattern / length
 
     def _number(self, below: int) -> int:
@@ -200,7 +225,7 @@ class _Painter:
 
     def _signs(self, *shape: int) -> Tensor:
         bits = torch.randint(2, shape, generator=self.generator)
-        return (2 * bits - 1).to(self.like)
+        return (2 * bits - 1).to(self.x)
 
 
 def planes(x: Tensor) -> tuple[int, int, int]:
@@ -242,7 +267,16 @@ def peak(tall: int, wide: int) -> Tensor:
     return heights[ring] if depth else torch.zeros(tall, wide, dtype=torch.float64)
 
 
-def _length(delta: Tensor, order: int) -> Tensor:
+def _inner_radius(x: Tensor, eps: Tensor, order: float) -> Tensor:
+    """`eps` less what rounding x + delta to x's dtype can add to the norm, (N, 1, 1, 1)."""
+    unit, size = torch.finfo(x.dtype).eps, x[0].numel()
+    largest = x.abs().flatten(1).amax(1) + eps
+    inner = eps * (1 - 16 * unit) - unit * size ** (1 / order) * largest
+    column: Tensor = inner.clamp_min(0).to(x.dtype).reshape(-1, 1, 1, 1)
+    return column
+
+
+def _length(delta: Tensor, order: float) -> Tensor:
     """The norm of every channel of every example, (N, C, 1, 1)."""
     length: Tensor = torch.linalg.vector_norm(delta, order, dim=(-2, -1), keepdim=True)
     return length

@@ -142,6 +142,12 @@ def check_attack(
     check_place(model, x)
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuse anything but a whole number of examples."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+
+
 def check_restarts(restarts: int, start: str) -> None:
     """Refuse less than one restart, and several from the same point."""
     check_choice("start", start, ("uniform", "zero", "gaussian"))

@@ -303,8 +303,7 @@ def _passes(state: tally.Tally, runs: Sequence[Run], clean: int) -> dict[str, Pa
 
 
 def _check(model: Model, x: Tensor, y: Tensor, ensemble: Ensemble, batch_size: int) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+    checks.check_batch_size(batch_size)
     checks.check_images(x, ensemble.clip)
     checks.check_labels(y, x)
     checks.check_place(model, x)

@@ -25,6 +25,7 @@ from robustnb.attacks.protocol import Attack
 from robustnb.models.modes import Model, evaluating
 from robustnb.progress import progress
 
+_BLOCK = 512  # examples whose starts are drawn at once
 _SEGMENT = 5  # steps between two packings; a segment's border costs no pass
 
 
@@ -140,9 +141,13 @@ def run_seeds(attack: Attack, generator: torch.Generator | None) -> list[int]:
 
 def starts(x: Tensor, attack: Attack, seed: int) -> Tensor:
     """The projected starts of one run for the whole set: a function of x, attack and seed."""
-    generator = torch.Generator().manual_seed(seed)
-    begin = start_point(x, attack.start, eps=attack.eps, norm=attack.norm, generator=generator)
-    return geometry.project(begin, x, eps=attack.eps, norm=attack.norm, clip=attack.clip)
+    generator, eps, norm = torch.Generator().manual_seed(seed), attack.eps, attack.norm
+
+    def of(rows: Tensor) -> Tensor:
+        begin = start_point(rows, attack.start, eps=eps, norm=norm, generator=generator)
+        return geometry.project(begin, rows, eps=eps, norm=norm, clip=attack.clip)
+
+    return torch.cat([of(rows) for rows in torch.split(x, _BLOCK)])  # blocks bound the memory
 
 
 class _Run:
@@ -202,12 +207,11 @@ class _Run:
 def _check(
     model: Model, x: Tensor, y: Tensor, attacks: Sequence[Attack | Ensemble], batch_size: int
 ) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    checks.check_batch_size(batch_size)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
         raise ValueError(f"attacks must have different names, got {names}; set Attack(name=...)")
+    for clip in {attack.clip for attack in attacks} or {None}:
+        checks.check_images(x, clip)
     checks.check_labels(y, x)
     checks.check_place(model, x)
-    for clip in {attack.clip for attack in attacks}:
-        checks.check_images(x, clip)

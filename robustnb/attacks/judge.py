@@ -12,6 +12,18 @@ from robustnb.attacks.losses import LOSSES, Loss, fooled, kl
 from robustnb.models.modes import Model
 
 LossName = Literal["ce", "margin", "kl"]
+_PART, _WHOLE = 100, 128
+
+
+def parts(x: Tensor) -> list[slice]:
+    """The rows of a batch of over 128 in equal parts of at most 100 on a CPU; else in one part.
+
+    The activations of a part stay in the cache: 250 images at a time cost 1.2 to 1.4 times as much
+    (medians for LightCNN and WRN-10-1 on one thread of a busy machine).
+    """
+    split = x.device.type == "cpu" and len(x) > _WHOLE
+    size = -(-len(x) // -(-len(x) // _PART)) if split else max(len(x), 1)
+    return [slice(first, first + size) for first in range(0, max(len(x), 1), size)]
 
 
 class Judge:
@@ -50,9 +62,20 @@ class Judge:
             self.forwards += len(x)
         return self
 
+    def parts(self, x_adv: Tensor) -> list[slice]:
+        """The rows to ask about together; a loss of the caller's own sees the whole batch."""
+        return [slice(0, len(x_adv))] if callable(self.loss) else parts(x_adv)
+
     def __call__(self, x_adv: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the verdict of each example at x_adv."""
-        logits = self.model(x_adv)
+        found = [self.of(rows, x_adv[rows]) for rows in self.parts(x_adv)]
+        loss, hit = zip(*found, strict=True)
+        return (loss[0], hit[0]) if len(found) == 1 else (torch.cat(loss), torch.cat(hit))
+
+    def of(self, rows: slice, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of some rows, whose images `x_adv` are."""
+        logits, y = self.model(x_adv), self.y[rows]
+        targets = None if self.targets is None else self.targets[rows]
         self.forwards += len(x_adv)
         self.backwards += len(x_adv) if torch.is_grad_enabled() else 0
         checks.check_logits(logits, len(x_adv))
@@ -62,19 +85,16 @@ class Judge:
                     checks.check_classes(labels, logits)
             self._checked = True
         with torch.no_grad():
-            if self.targets is None:
-                hit = fooled(logits, self.y)
-            else:
-                hit = ~fooled(logits, self.targets)
-            self.fallen |= hit
-        return self._value(logits), hit
+            hit = fooled(logits, y) if targets is None else ~fooled(logits, targets)
+            self.fallen[rows] |= hit
+        return self._value(logits, y, targets, rows), hit
 
-    def _value(self, logits: Tensor) -> Tensor:
+    def _value(self, logits: Tensor, y: Tensor, targets: Tensor | None, rows: slice) -> Tensor:
         if self.loss == "kl":
             assert self.clean is not None
-            return kl(self.clean, logits)
+            return kl(self.clean[rows], logits)
         loss = self.loss if callable(self.loss) else LOSSES[self.loss]
-        value = loss(logits, self.y) if self.targets is None else -loss(logits, self.targets)
+        value = loss(logits, y) if targets is None else -loss(logits, targets)
         if value.shape != (len(logits),):
             raise ValueError(
                 f"the loss must give one value per example ({len(logits)},), got shape "

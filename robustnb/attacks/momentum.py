@@ -19,7 +19,7 @@ from torch import Tensor
 from robustnb.attacks import checks, geometry
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import Loss, cross_entropy, margin
-from robustnb.attacks.oracle import Oracle
+from robustnb.attacks.oracle import Aimed, Oracle
 from robustnb.attacks.ratio import dlr, targeted_dlr
 from robustnb.models.modes import Model, evaluating
 
@@ -43,13 +43,16 @@ class Found(NamedTuple):
 
     def worse(self, other: Found) -> Found:
         """Per example the misclassified one of the two, and among equals that of higher loss."""
-        higher = other.loss > self.loss
-        take = torch.where(other.fooled == self.fooled, higher, other.fooled)
+        take = self.yields(other)
         return Found(
             torch.where(_column(take, other.x_adv), other.x_adv, self.x_adv),
             torch.where(take, other.loss, self.loss),
             self.fooled | other.fooled,
         )
+
+    def yields(self, other: Found) -> Tensor:
+        """Whether each gives way to the other, (N,) bool."""
+        return torch.where(other.fooled == self.fooled, other.loss > self.loss, other.fooled)
 
 
 def apgd(
@@ -210,19 +213,20 @@ class _Climb:
         return found
 
     def _start(self, x: Tensor, y: Tensor, aim: Tensor | None, eps: Tensor, at: Tensor) -> _Rows:
-        loss, hit, grad = self.oracle.slope(at, y, self._aimed(aim))
+        loss, hit, grad = self.oracle.slope(at, y, self._aimed(aim), aim)
         nonzero = (at != x).flatten(1).sum(1)
         share = torch.where(nonzero > 0, nonzero / (1.5 * x[0].numel()), _L1_SHARE)
         return _Rows(
             row=torch.arange(len(x), device=x.device), x=x, y=y, aim=aim, eps=eps, at=at,
-            before=at, grad=grad, last_loss=loss, best=at, best_loss=loss, best_grad=grad,
-            kept=at, kept_loss=loss, fooled=hit, step=torch.full_like(loss, self.first),
-            halved=hit & False, rises=torch.zeros_like(y), mark=loss, share=share,
+            before=at, grad=grad, last_loss=loss, best=at.clone(), best_loss=loss,
+            best_grad=grad.clone(), kept=at.clone(), kept_loss=loss, fooled=hit,
+            step=torch.full_like(loss, self.first), halved=hit & False,
+            rises=torch.zeros_like(y), mark=loss, share=share,
             support=torch.where(nonzero > 0, nonzero, x[0].numel()),
         )  # fmt: skip
 
-    def _aimed(self, aim: Tensor | None) -> Loss:
-        return self.loss if aim is None else lambda logits, y: targeted_dlr(logits, y, aim)
+    def _aimed(self, aim: Tensor | None) -> Loss | Aimed:
+        return self.loss if aim is None else targeted_dlr
 
     def _opening(self, rows: _Rows) -> Tensor:
         """Far along the gradient: projected, the maximiser of the linearised loss."""
@@ -236,25 +240,27 @@ class _Climb:
         step = _column(rows.step * rows.eps.to(rows.x.dtype), rows.x)
         if self.norm == "l1":
             return rows.at + step * sparse_direction(rows.grad, rows.at, rows.share, self.clip)
-        ahead = project(rows.at + step * geometry.direction(rows.grad, self.norm))
-        return rows.at + _INERTIA * (ahead - rows.at) + (1 - _INERTIA) * (rows.at - rows.before)
+        ahead = project((step * geometry.direction(rows.grad, self.norm)).add_(rows.at))
+        move = (ahead - rows.at).mul_(_INERTIA).add_(rows.at)
+        return move.add_((rows.at - rows.before).mul_(1 - _INERTIA))
 
     def _look(self, rows: _Rows, *, final: bool) -> None:
         """Ask the model about the new iterates and remember the best of each kind."""
         aimed = self._aimed(rows.aim)
         if final:
-            loss, hit = self.oracle.verdict(rows.at, rows.y, aimed)
+            loss, hit = self.oracle.verdict(rows.at, rows.y, aimed, rows.aim)
         else:
-            loss, hit, rows.grad = self.oracle.slope(rows.at, rows.y, aimed)
+            loss, hit, rows.grad = self.oracle.slope(rows.at, rows.y, aimed, rows.aim)
         rows.rises = rows.rises + (loss > rows.last_loss)
         rows.last_loss = loss
-        found = Found(rows.kept, rows.kept_loss, rows.fooled).worse(Found(rows.at, loss, hit))
-        rows.kept, rows.kept_loss, rows.fooled = found
         higher = loss > rows.best_loss
         rows.best_loss = torch.where(higher, loss, rows.best_loss)
-        wide = _column(higher, rows.at)
-        rows.best = torch.where(wide, rows.at, rows.best)
-        rows.best_grad = torch.where(wide, rows.grad, rows.best_grad)
+        _copy(rows.at, rows.best, higher)
+        _copy(rows.grad, rows.best_grad, higher)
+        take = Found(rows.kept, rows.kept_loss, rows.fooled).yields(Found(rows.at, loss, hit))
+        rows.kept_loss = torch.where(take, loss, rows.kept_loss)
+        rows.fooled = rows.fooled | hit
+        _copy(rows.at, rows.kept, take)
 
     def _adapt(self, rows: _Rows, since: int) -> None:
         """Line 13 on: where the step has stopped paying, shorten it and go back to the best."""
@@ -328,6 +334,13 @@ def _checkpoints(steps: int) -> frozenset[int]:
 def _every(steps: int) -> frozenset[int]:
     every = max(math.ceil(0.04 * steps), 1)
     return frozenset(range(every, steps + 1, every))
+
+
+def _copy(source: Tensor, target: Tensor, which: Tensor) -> None:
+    """Write some rows: of a large batch mostly few, and `where` would write them all."""
+    rows = which.nonzero()[:, 0]
+    if len(rows):
+        target[rows] = source[rows]
 
 
 def _column(value: Tensor, like: Tensor) -> Tensor:

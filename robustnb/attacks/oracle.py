@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustnb.attacks import checks
-from robustnb.attacks.losses import Loss, fooled
+from robustnb.attacks.judge import parts
+from robustnb.attacks.losses import Loss, cross_entropy, fooled, margin
+from robustnb.attacks.ratio import dlr
 from robustnb.models.modes import Model
+
+Aimed = Callable[[Tensor, Tensor, Tensor], Tensor]
+_BY_EXAMPLE = (cross_entropy, margin, dlr)
 
 
 class Slope(NamedTuple):
@@ -35,23 +41,39 @@ class Oracle:
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Finite logits (N, classes) or scores (N,); ValueError otherwise."""
-        logits = self.model(x.detach())
+        found = []
+        for rows in parts(x):
+            found.append(self.model(x[rows].detach()))
+            checks.check_logits(found[-1], len(x[rows]))
         self.forward += len(x)
-        checks.check_logits(logits, len(x))
-        return logits
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-    def verdict(self, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    def verdict(
+        self, x: Tensor, y: Tensor, loss: Loss | Aimed, aim: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss and whether each is misclassified, without a gradient."""
         logits = self.logits(x)
-        return loss(logits, y), fooled(logits, y)
+        return _value(loss, logits, y, aim), fooled(logits, y)
 
-    def slope(self, x: Tensor, y: Tensor, loss: Loss) -> Slope:
-        """The loss, the verdict and the gradient of the loss towards x."""
+    def slope(self, x: Tensor, y: Tensor, loss: Loss | Aimed, aim: Tensor | None = None) -> Slope:
+        """The loss, the verdict and the gradient of the loss towards x.
+
+        With `aim` (N,) the loss is given it as well. A loss of the caller's own sees the whole
+        batch; ours are asked in parts.
+        """
+        own = aim is not None or loss in _BY_EXAMPLE
+        rows = parts(x) if own else [slice(0, len(x))]
+        found = [
+            self._slope(x[part], y[part], loss, None if aim is None else aim[part]) for part in rows
+        ]
+        return found[0] if len(found) == 1 else Slope(*map(torch.cat, zip(*found, strict=True)))
+
+    def _slope(self, x: Tensor, y: Tensor, loss: Loss | Aimed, aim: Tensor | None) -> Slope:
         leaf = x.detach().requires_grad_()
         with torch.enable_grad():
             logits = self.model(leaf)
             checks.check_logits(logits, len(x))
-            value = loss(logits, y)
+            value = _value(loss, logits, y, aim)
         if value.shape != (len(x),):
             raise ValueError(
                 f"the loss must give one value per example ({len(x)},), got shape "
@@ -72,8 +94,13 @@ class Oracle:
             return Slope(value.detach(), hit, self._usable(grad, hit))
 
     def _usable(self, grad: Tensor, hit: Tensor) -> Tensor:
-        flat = grad.flatten(1)
-        finite = flat.isfinite().all(1)
+        largest = grad.abs().flatten(1).amax(1)  # NaN and infinity come through
+        finite = largest.isfinite()
         self.broken += int((~finite).sum())
-        self.zero += int(((flat == 0).all(1) & ~hit).sum())
+        self.zero += int(((largest == 0) & ~hit).sum())
         return grad if bool(finite.all()) else grad.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _value(loss: Loss | Aimed, logits: Tensor, y: Tensor, aim: Tensor | None) -> Tensor:
+    value: Tensor = loss(logits, y) if aim is None else loss(logits, y, aim)  # type: ignore[call-arg]
+    return value
