@@ -14,7 +14,7 @@ from robustnb.attacks import masking
 from robustnb.attacks.crossing import craft, transfer
 from robustnb.attacks.ensemble import Ensemble
 from robustnb.attacks.evaluation import Evaluation, evaluate
-from robustnb.attacks.losses import LOSSES, cross_entropy, fooled, kl
+from robustnb.attacks.losses import cross_entropy, fooled, margin
 from robustnb.attacks.masking import Finding, finding
 from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.protocol import Attack, half_cosine
@@ -146,29 +146,28 @@ def batch_invariance(model: Model, x: Tensor, *, batch_size: int = 256) -> Findi
 
 
 def _loss(robust: _Accuracy, attack: Attack) -> Finding:
-    """The mean loss of the examples correct when clean, by steps; 0 is the clean image."""
+    """The mean margin of the examples correct when clean, by steps of one restart; 0 is clean.
+
+    The margin, which a mistake of any loss shows in: cross-entropy underflows where it is small.
+    """
     model, x, y, size = robust.model, robust.x, robust.y, robust.batch_size
-    once, curve = _single(attack), {}
+    once = replace(attack, restarts=1)
     with evaluating(model):
-        logits = clean_logits(model, x, y, batch_size=size)
-
-        def loss_at(images: Tensor) -> Tensor:
-            now = clean_logits(model, images, y, batch_size=size)
-            return kl(logits, now) if once.losses == ("kl",) else LOSSES[once.losses[0]](now, y)
-
-        correct, clean = ~fooled(logits, y), loss_at(x)
-        after, curve[0] = clean, _mean(clean[correct])
-        for k in _lengths(attack):
+        clean = margin(clean_logits(model, x, y, batch_size=size), y)
+        correct, after = clean < 0, clean
+        curve = {0: _mean(clean[correct])}
+        for k in sorted({1, attack.steps}):
             way = replace(once, steps=k, step=half_cosine(attack.eps, k))
             generator = torch.Generator().manual_seed(robust.seed)
-            after = loss_at(craft(model, x, y, attack=way, batch_size=size, generator=generator))
+            found = craft(model, x, y, attack=way, batch_size=size, generator=generator)
+            after = margin(clean_logits(model, found, y, batch_size=size), y)
             curve[k] = _mean(after[correct])
     stuck = _mean((after <= clean)[correct].double())
     return finding(
         stuck <= _ZERO_SHARE,
         {str(k): value for k, value in curve.items()},
-        f"the attack does not raise its loss on {stuck:.1%} of the correct examples above that of "
-        f"the clean image (at most {_ZERO_SHARE:.0%}); an attack that gets nowhere looks flat",
+        f"the attack does not bring {stuck:.1%} of the correct examples nearer to a mistake than "
+        f"they are when clean (at most {_ZERO_SHARE:.0%}); an attack that gets nowhere looks flat",
     )
 
 
