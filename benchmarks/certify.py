@@ -8,16 +8,13 @@ benchmarks/results/certify.json.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from measure import circumstances, interleaved, medians
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
@@ -77,26 +74,6 @@ def noisy_network(name: str, sigma: float, epochs: int) -> nn.Module:
     return model.eval()
 
 
-def timed(call: Callable[[], object]) -> tuple[object, float, float]:
-    """What the call returns, and its wall and CPU seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
-
-
-def compare(calls: dict[str, Callable[[], object]], repeats: int) -> tuple[dict, dict]:
-    """Results and (wall, CPU) seconds of every repeat; the order rotates."""
-    names = list(calls)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    results: dict[str, object] = {}
-    for repeat in range(repeats):
-        turn = repeat % len(names)
-        for name in names[turn:] + names[:turn]:
-            results[name], wall, cpu = timed(calls[name])
-            seconds[name].append((wall, cpu))
-    return results, seconds
-
-
 def agreement(ours: Certificate, theirs: list[tuple[int, int, int, float]]) -> dict[str, object]:
     """Whether both procedures found the same, image by image."""
     top, hits, prediction, radius = torch.tensor(theirs, dtype=torch.float64).unbind(1)
@@ -107,13 +84,9 @@ def agreement(ours: Certificate, theirs: list[tuple[int, int, int, float]]) -> d
     }
 
 
-def seconds_of(name: str, seconds: list[tuple[float, float]]) -> dict[str, object]:
-    return {
-        "name": name,
-        "wall_seconds": statistics.median(wall for wall, _ in seconds),
-        "cpu_seconds": statistics.median(cpu for _, cpu in seconds),
-        "repeats": [{"wall": wall, "cpu": cpu} for wall, cpu in seconds],
-    }
+def keep(results: dict[str, object], name: str, call: Callable[[], object]) -> None:
+    """Run a call and remember what it returned."""
+    results[name] = call()
 
 
 def arguments() -> argparse.Namespace:
@@ -140,7 +113,8 @@ def main() -> None:
     x = data.to_unit(images).to(given.device)
     sizes = {"sigma": given.sigma, "n0": given.n0, "n": given.n}
     ours = {**sizes, "alpha": ALPHA, "batch_size": given.batch}
-    calls = {
+    results: dict[str, object] = {}
+    calls: dict[str, Callable[[], object]] = {
         "image by image": lambda: reference(model, x, batch=given.batch, **sizes),
         "robustnb certify": lambda: certify(model, x, generator=generator(), **ours),
         "robustnb certify_sequential": lambda: certify_sequential(
@@ -149,15 +123,14 @@ def main() -> None:
     }
     for call in calls.values() if given.device != "cpu" else ():
         call()  # first calls build kernels
-    results, seconds = compare(calls, given.repeats)
+    jobs = {name: partial(keep, results, name, call) for name, call in calls.items()}
+    seconds = interleaved(jobs, given.repeats)
     early, full = results["robustnb certify_sequential"], results["robustnb certify"]
-    rows = [seconds_of(name, seconds[name]) for name in calls]
+    rows = [{"name": name, **medians(seconds[name])} for name in calls]
     result = {
         "schema": 1,
         "settings": {**{k: str(v) for k, v in vars(given).items()}, "alpha": ALPHA, "threads": 1},
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "scipy")},
-        "machine": {"processor": platform.processor() or platform.machine(),
-                    "cores": os.cpu_count(), "load": os.getloadavg()[0]},
+        **circumstances(["scipy"]),
         "rows": rows,
         # On a GPU the stream depends on the size of a draw, so there the counts differ.
         "agreement": agreement(full, results["image by image"]),
@@ -166,7 +139,7 @@ def main() -> None:
             "certified_at_target": float((early.radius >= given.target).double().mean()),
             "certified_at_target_by_certify": float((full.radius >= given.target).double().mean()),
         },
-    }  # fmt: skip
+    }
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in rows:
