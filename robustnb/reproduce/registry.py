@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 from collections.abc import Hashable, Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -327,7 +328,7 @@ def _seed_problems(part: Part) -> Iterable[str]:
 
 
 def _main(argv: list[str] | None = None) -> int:
-    """Print the digests of a paper's parts as YAML, ready to paste under `registered`."""
+    """Print the digests of a paper's parts as the YAML block `registered`, ready to paste."""
     parser = argparse.ArgumentParser(prog="python -m robustnb.reproduce.registry")
     parser.add_argument("--digests", metavar="PAPER", required=True)
     parser.add_argument("--folder", type=Path, default=CLAIMS)
@@ -340,9 +341,10 @@ def _main(argv: list[str] | None = None) -> int:
     lines = [
         f"    {k.removeprefix(paper.id + '.')}: {digest(p)!r}" for k, p in paper.parts().items()
     ]
-    changed = unregistered_changes(paper)
+    changed = unregistered_changes(paper) if paper.registered else []
     note = [f"# changed without an amendment: {name}" for name in changed]
-    sys.stdout.write("\n".join(["  digests:", *lines, *note]) + "\n")
+    head = ["registered:", f"  date: {date.today().isoformat()}", "  digests:"]
+    sys.stdout.write("\n".join([*head, *lines, *note]) + "\n")
     return 1 if changed else 0
 
 

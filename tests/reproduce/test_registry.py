@@ -232,10 +232,10 @@ def test_our_side_of_the_settings_comes_from_the_parameters(tmp_path):
         settings_table(paper, "s", {"epsilon": 0.3})
 
 
-def test_the_command_prints_the_digests_to_paste(capsys):
+def test_the_command_prints_the_block_to_paste(capsys):
     from robustnb.reproduce.registry import _main
 
     assert _main(["--digests", "zhang2019"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     stored = yaml.safe_load((CLAIMS / "zhang2019.yaml").read_text())["registered"]["digests"]
-    assert printed["digests"] == stored
+    assert printed["registered"]["digests"] == stored
