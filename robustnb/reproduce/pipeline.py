@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustnb.errors import UsageError
 from robustnb.reproduce import batch, book, keys
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
@@ -74,14 +75,41 @@ def reproduce(
     extra: Sequence[str] = (),
     report: Report,
 ) -> dict[str, Any]:
-    """Run `papers` at `profile` over `seeds` and return the ledger drawn after it."""
+    """Run `papers` at `profile` over `seeds` and return the ledger drawn after it.
+
+    Seeds that a paper's registry does not list are left out and named, as the ledger would never
+    see them; UsageError when no run remains.
+    """
     with batch.lock(project):
-        runs = [keys.plan(project, paper, profile, seed) for paper in papers for seed in seeds]
+        runs = _registered(project, papers, profile, seeds, report)
         _run(project, runs, jobs=jobs, fresh=fresh or record, extra=extra, report=report)
         if record:
             for run in runs:
                 _keep(project, run, report)
         return draw_ledger(project)
+
+
+def _registered(
+    project: Project,
+    papers: Sequence[str],
+    profile: Profile,
+    seeds: Sequence[int],
+    report: Report,
+) -> list[keys.Run]:
+    """The runs that the registry lists."""
+    kept: list[keys.Run] = []
+    for paper in papers:
+        runs = [keys.plan(project, paper, profile, seed) for seed in seeds]
+        kept += [run for run in runs if not run.custom]
+        left_out = ", ".join(str(run.seed) for run in runs if run.custom)
+        if left_out:
+            report(
+                f"{paper}: left out seeds that no part of its registry lists: {left_out}; "
+                f"`robustnb run {paper} --seed N` runs one for a look"
+            )
+    if not kept:
+        raise UsageError("no seed is left to run; `robustnb claims` lists papers and their parts")
+    return kept
 
 
 def _run(project: Project, runs: Sequence[keys.Run], **settings: Any) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from robustnb.errors import UsageError
 from robustnb.reproduce import keys, pipeline, profiles
 from robustnb.reproduce.files import write_atomically
 
@@ -151,3 +152,24 @@ def test_the_readme_is_written_from_committed_records_and_checked_without_writin
     assert pipeline.write_readme(toy, check=True)
     path.write_text(path.read_text().replace("1 of 1 claims holds", "9 of 9 claims hold"))
     assert not pipeline.write_readme(toy, check=True)
+
+
+def reproduce(toy, seeds, told):
+    size = profiles.get(toy.notebooks, "laptop")
+    return pipeline.reproduce(toy, ["toy2020"], size, seeds, jobs=1, report=told.append)
+
+
+def test_a_batch_leaves_out_seeds_that_no_part_lists_and_names_them(toy, monkeypatch):
+    ran: list[int] = []
+    monkeypatch.setattr(
+        pipeline, "_run", lambda _project, runs, **_: ran.extend(run.seed for run in runs)
+    )
+    told: list[str] = []
+    reproduce(toy, [3, 4, 5, 9], told)
+    assert ran == [3, 4]
+    assert any("lists: 5, 9" in line and "robustnb run toy2020" in line for line in told)
+
+
+def test_a_batch_of_seeds_that_no_part_lists_is_refused(toy):
+    with pytest.raises(UsageError, match="no seed is left"):
+        reproduce(toy, [7], [])
