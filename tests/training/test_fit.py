@@ -104,6 +104,15 @@ def breaking(batch: int, error: BaseException | None) -> Any:
     return objective
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Interrupts reach Python, also where the shell that started the tests ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("error", [Stop(), None], ids=["exception", "ctrl-c"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_resumed_training_ends_with_the_bytes_of_an_uninterrupted_one(
