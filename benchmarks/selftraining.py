@@ -62,7 +62,7 @@ def speed(repeats: int, draws: int) -> list[dict[str, object]]:
 def agree(d: int, draws: int) -> dict[str, object]:
     """Standard errors between the law's and the full simulation's means; both cosines."""
     regime, unlabelled = sized(d, 4, 0.5, 2)
-    rng, other = np.random.default_rng(1), np.random.default_rng(2)
+    rng, other = np.random.default_rng((1, d)), np.random.default_rng((2, d))
     short = self_trained_law(rng, regime, n=4, unlabelled=unlabelled, draws=draws)
     full = simulate_self_training(
         other, np.ones(d), sigma=regime.sigma, n=4, unlabelled=unlabelled, draws=draws
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--draws", type=int, default=20, help="training sets for each time")
-    parser.add_argument("--sets", type=int, default=300, help="training sets for the agreement")
+    parser.add_argument("--sets", type=int, default=1000, help="training sets for the agreement")
     given = parser.parse_args()
     before = circumstances(["numpy"])
     result = {
