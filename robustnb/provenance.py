@@ -58,6 +58,7 @@ class _DropWhatCannotMatter(ast.NodeTransformer):
         return node
 
 
+@cache
 def source_digest(source: str) -> str:
     """SHA-256 of Python source up to comments, docstrings, layout and tables of lazy exports."""
     tree = _DropWhatCannotMatter().visit(ast.parse(source))
@@ -84,7 +85,12 @@ def _parents(module: str) -> Iterator[str]:
 
 def _exports_of(module: str) -> dict[str, str]:
     file = module_file(module)
-    return {} if file is None else _exports(ast.parse(file.read_text(encoding="utf-8")))
+    return {} if file is None else _exports_at(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _exports_at(file: Path, stamp: int) -> dict[str, str]:
+    return _exports(ast.parse(file.read_text(encoding="utf-8")))
 
 
 def _whole_package(package: str, alias: str, tree: ast.AST) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,20 @@ def versions() -> dict[str, str]:
 
 def notebook_modules(notebook: Any) -> list[str]:
     """Modules of robustnb that the code cells import themselves."""
-    return sorted(imported_modules("\n".join(c.source for c in convert.code_cells(notebook))))
+    source = "\n".join(c.source for c in convert.code_cells(notebook))
+    return list(_modules_of(source, _package_stamps()))
+
+
+@cache
+def _modules_of(source: str, stamps: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(sorted(imported_modules(source)))
+
+
+def _package_stamps() -> tuple[int, ...]:
+    """What changes when a package of robustnb exports another name or gets another module."""
+    root = Path(__file__).resolve().parents[1]
+    tables = [root / "__init__.py", *sorted(root.glob("*/__init__.py"))]
+    return tuple(path.stat().st_mtime_ns for file in tables for path in (file, file.parent))
 
 
 def data_digests(names: list[str]) -> dict[str, Any]:
@@ -91,14 +105,18 @@ def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value])
     return str(chosen).split(":")[0]
 
 
-def _registered_seeds(project: Project, paper: str) -> set[int]:
+def _registered_seeds(project: Project, paper: str) -> frozenset[int]:
     """Seed 0, which every book shows, and those the registry lists for some part."""
+    path = project.claims / f"{paper}.yaml"
+    return _seeds_in(path, path.stat().st_mtime_ns) if path.is_file() else frozenset({0})
+
+
+@cache
+def _seeds_in(path: Path, stamp: int) -> frozenset[int]:
     from robustnb.reproduce.registry import load
 
-    if not (project.claims / f"{paper}.yaml").is_file():
-        return {0}
-    parts = load(paper, folder=project.claims).parts().values()
-    return {0}.union(*(part.seeds for part in parts))
+    parts = load(path).parts().values()
+    return frozenset({0}).union(*(part.seeds for part in parts))
 
 
 def plan(
