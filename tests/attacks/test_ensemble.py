@@ -29,14 +29,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def labels(curved, images):
-    """The model's own answers, but for every eighth example."""
-    y = curved().eval()(images).argmax(1)
-    y[::8] = (y[::8] + 1) % 4
-    return y
-
-
 def same(a, b):
     assert torch.equal(a.strongest, b.strongest)
     assert torch.equal(a.felled_by, b.felled_by)

@@ -28,14 +28,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def labels(curved, images):
-    """The model's own answers, but for every eighth example."""
-    y = curved().eval()(images).argmax(1)
-    y[::8] = (y[::8] + 1) % 4
-    return y
-
-
 def plain_loop(model, x, y, attack, generator):
     """Every run in full on every example, nothing dropped, one batch."""
     model.eval()
