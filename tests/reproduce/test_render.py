@@ -269,6 +269,13 @@ def test_costs_are_means_over_runs_against_the_budget(show, made):
     assert "30 of 20 (over budget)" in show("{{ cost toy2020 }}", dear)
 
 
+def test_a_seed_that_was_kept_and_run_again_is_counted_once(show, made):
+    kept = made(0, cost={"cpu_seconds": 4.0, "wall_seconds": 5.0, "peak_mb": 512})
+    again = {**made(0), "origin": "run", "cost": {**kept["cost"], "cpu_seconds": 14.0}}
+    for runs in ([kept, again], [again, kept]):
+        assert rows_of(show("{{ costs }}", runs))[2][2:4] == ["1", "4 of 20"]
+
+
 def test_the_costs_of_profiles_stand_in_order_of_size(show, made):
     runs = [made(0, profile=name) for name in ("paper", "smoke", "laptop")]
     shown = [cells[1] for cells in rows_of(show("{{ cost }}", runs))[2:]]
