@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy(
         "EnsembleEvaluation": "robustnb.attacks.ensemble",
         "Evaluation": "robustnb.attacks.evaluation",
         "Judge": "robustnb.attacks.judge",
+        "Outcome": "robustnb.attacks.outcome",
         "Transfer": "robustnb.attacks.crossing",
         "apgd": "robustnb.attacks.momentum",
         "ascend": "robustnb.attacks.ascent",

@@ -23,7 +23,6 @@ from robustnb.models.modes import Model, evaluating
 _FLAT = 0.01  # share of examples by which a curve may still fall at its end
 _ROUNDING = 1e-9  # 0.61 - 0.60 is more than 0.01 in floating point
 _ZERO_SHARE = 0.01
-_COMPANY = 1e-3  # batches of other sizes round differently
 _LARGE_STEPS = 50
 _RESTARTS = 3  # fewer make no curve
 
@@ -45,12 +44,17 @@ def self_audit(
     against steps, which must rise above that of the clean image. steps, restarts: robust accuracy
     against effort, which must have become flat. large_eps: with the whole box allowed nothing
     stays correct. deterministic, batch: an image gets the same answer again, and in any company.
+    A model that fails `batch` is asked nothing else, as it has no robust accuracy.
     square: the black-box attack alone is not stronger; transfer (with a `source` model): nor are
     examples made on another model. An ensemble's `findings` ask more of Square.
     """
     seed = int(torch.randint(2**62, (1,), generator=generator, device=_device(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
     with masking.seeded(seed % 2**62, x.device):
+        batch = masking.batch_invariance(model, x, batch_size=batch_size)
+        same = masking.deterministic(model, x[:batch_size])
+        if same["ok"] and not batch["ok"]:
+            return {"deterministic": same, "batch": batch}
         spent = robust.outcome(attack)
         findings = {
             "zero_gradients": zero_gradients(model, x, y, batch_size=batch_size),
@@ -58,8 +62,8 @@ def self_audit(
             "steps": _steps(robust, attack),
             "restarts": _restarts(robust, attack, spent),
             "large_eps": _large_eps(robust, attack),
-            "deterministic": masking.deterministic(model, x[:batch_size]),
-            "batch": batch_invariance(model, x, batch_size=batch_size),
+            "deterministic": same,
+            "batch": batch,
             "square": _square(robust, spent.strongest, attack, queries),
         }
         if source is not None:
@@ -123,25 +127,6 @@ def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256)
         share,
         f"{share:.1%} of the correct examples have a zero gradient (at most {_ZERO_SHARE:.0%}); "
         "more means saturated or masked gradients: use the margin loss",
-    )
-
-
-@torch.no_grad()
-def batch_invariance(model: Model, x: Tensor, *, batch_size: int = 256) -> Finding:
-    """Whether the answers to images depend on the images beside them, beyond rounding."""
-    if len(x) == 0:
-        return finding(True, 0.0, "no image was asked about")
-    with evaluating(model):
-        together = torch.cat([model(part) for part in torch.split(x, batch_size)])
-        parts = torch.split(x.flip(0), max(1, batch_size // 3))
-        apart = torch.cat([model(part) for part in parts]).flip(0)
-    value = float((together - apart).abs().amax() / together.abs().amax().clamp_min(1e-30))
-    return finding(
-        value <= _COMPANY,
-        value,
-        f"answers change by {value:.1e} of the largest logit when the batches are made up "
-        f"differently (at most {_COMPANY:g}); a model that depends on its batch has no robust "
-        "accuracy of its own: put it in eval mode",
     )
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from robustnb.attacks import checks
 from robustnb.attacks.ascent import climb
-from robustnb.attacks.evaluation import run_seeds, starts
 from robustnb.attacks.judge import Judge
 from robustnb.attacks.losses import fooled, margin
 from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.protocol import Attack
+from robustnb.attacks.pursuit import run_seeds, starts
 from robustnb.attacks.rates import Rate, rate
 from robustnb.models.modes import Model, evaluating
 

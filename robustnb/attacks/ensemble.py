@@ -19,7 +19,7 @@ from robustnb.attacks import checks, geometry, masking, tally
 from robustnb.attacks.blackbox import random_search
 from robustnb.attacks.closest import closest_towards
 from robustnb.attacks.geometry import Clip, Norm
-from robustnb.attacks.losses import cross_entropy, fooled
+from robustnb.attacks.losses import cross_entropy, fooled, margin
 from robustnb.attacks.momentum import is_local, momentum_ascent
 from robustnb.attacks.oracle import Oracle
 from robustnb.attacks.outcome import Counts, Passes, clean_logits
@@ -125,13 +125,15 @@ class EnsembleEvaluation:
     """Per-example outcomes (N,): correct when clean, and under all attacks.
 
     `felled_by` is the index in `runs` of the run an example fell to, -1 if none did; `x_adv` holds
-    the images that did it, and x elsewhere. `survivors` counts who stands after each run; `passes`
+    the images that did it, and x elsewhere; `margin` is the best other logit less the true one
+    there, asked for once more. `survivors` counts who stands after each run; `passes`
     are in examples, by attack. `findings` tell signs of masking: {check: {ok, value, why}}.
     """
 
     natural_correct: Tensor
     strongest: Tensor
     felled_by: Tensor
+    margin: Tensor
     x_adv: Tensor
     runs: tuple[Run, ...]
     survivors: tuple[int, ...]
@@ -185,6 +187,7 @@ def ensemble_evaluate(
     with evaluating(model):
         with masking.seeded(0, x.device):
             logits = clean_logits(model, x, y, batch_size=batch_size)
+            asked = masking.check_company(model, x, logits)
         runs = ensemble.runs(logits.shape[1] if logits.ndim == 2 else 2)
         saved = tally.load(path) if path else None
         seeds = _seeds(runs, generator, saved[1]["facts"]["the seeds"] if saved else None)
@@ -201,10 +204,17 @@ def ensemble_evaluate(
         _Attacks(model, x, y, logits, ensemble, runs, seeds, batch_size)(
             state, tally.Keeper(path, facts)
         )
-        findings = masking.findings(model, x, y, state, runs, batch_size=batch_size)
+        lost = (state.felled_by >= 0).nonzero()[:, 0]
+        value = margin(logits, y) if len(x) else x.new_zeros(0)
+        with masking.seeded(2, x.device):
+            again = clean_logits(model, state.x_adv[lost], y[lost], batch_size=batch_size)
+        wrong = fooled(again, y[lost]) if len(lost) else lost > 0
+        if len(lost):
+            value[lost] = margin(again, y[lost])
+        findings = masking.findings(model, x, state, runs, wrong, batch_size=batch_size)
     return EnsembleEvaluation(
-        state.natural, state.standing, state.felled_by, state.x_adv, runs, tuple(state.survivors),
-        _passes(state, runs, len(x)), findings, ensemble,
+        state.natural, state.standing, state.felled_by, value, state.x_adv, runs,
+        tuple(state.survivors), _passes(state, runs, len(x) + asked), findings, ensemble,
     )  # fmt: skip
 
 

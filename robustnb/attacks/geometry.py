@@ -113,7 +113,7 @@ def projector(
     def onto_ball_and_box(x_adv: Tensor) -> Tensor:
         delta = x_adv.flatten(1) - flat
         if clip is None:
-            room = torch.full_like(delta, math.inf)
+            room = torch.full_like(delta, torch.finfo(delta.dtype).max)
         else:
             room = torch.where(delta > 0, clip[1] - flat, flat - clip[0])
         shrink = _shrink_l2 if norm == "l2" else _shrink_l1
@@ -153,20 +153,23 @@ def _shrink_l2(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
 
     The KKT form of the nearest point in ball and box. t rises monotonically from the ball's own
     factor: with the clipped coordinates fixed, t has a closed form that is never too large, and
-    the set of clipped coordinates only grows, so the loop ends.
+    the set of clipped coordinates only grows, so the loop ends. Products with a mask of zeros and
+    ones, as masked operations are several times dearer.
     """
     length = torch.linalg.vector_norm(size, dim=1, keepdim=True)
     t = torch.where(length > eps, eps / length, 1)
     full = size * t >= room
-    while True:
-        spent = torch.where(full, room, 0).square().sum(1, keepdim=True)
-        free = torch.where(full, 0, size).square().sum(1, keepdim=True)
+    while bool(full.any()):
+        mask = full.to(size.dtype)
+        spent = (mask * room).square().sum(1, keepdim=True)
+        free = ((1 - mask) * size).square().sum(1, keepdim=True)
         grown = ((eps.square() - spent).clamp_min(0) / free).sqrt()
         t = torch.where(free > 0, torch.maximum(t, grown), 1).clamp_max(1)
         now = (size * t >= room) | full
         if torch.equal(now, full):
-            return torch.minimum(size * t, room)
+            break
         full = now
+    return torch.minimum(size * t, room)
 
 
 def _shrink_l1(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:

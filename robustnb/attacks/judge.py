@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks import checks
-from robustnb.attacks.losses import LOSSES, Loss, fooled, kl
+from robustnb.attacks.losses import LOSSES, Loss, fooled, kl, margin
 from robustnb.models.modes import Model
 
 LossName = Literal["ce", "margin", "kl"]
@@ -24,6 +24,26 @@ def parts(x: Tensor) -> list[slice]:
     split = x.device.type == "cpu" and len(x) > _WHOLE
     size = -(-len(x) // -(-len(x) // _PART)) if split else max(len(x), 1)
     return [slice(first, first + size) for first in range(0, max(len(x), 1), size)]
+
+
+class Record:
+    """Of each example the first misclassified iterate, and until then the one of highest margin."""
+
+    def __init__(self, x_adv: Tensor, found: Tensor, step: Tensor, *, first: int) -> None:
+        """Go on from the images, margins and steps so far; the next iterate is number `first`."""
+        self.x_adv, self.margin, self.step = x_adv, found, step
+        self._now = first - 1
+
+    @torch.no_grad()
+    def note(self, rows: slice, x_adv: Tensor, logits: Tensor, y: Tensor, hit: Tensor) -> None:
+        """Take in the model's answers to some rows of the present iterate, which come in order."""
+        self._now += rows.start == 0
+        value = margin(logits, y)
+        stands = self.step[rows] < 0
+        better = (stands & (hit | (value > self.margin[rows]))).nonzero()[:, 0]
+        self.x_adv[rows][better] = x_adv.detach()[better]
+        self.margin[rows][better] = value[better]
+        self.step[rows][stands & hit] = self._now
 
 
 class Judge:
@@ -52,6 +72,7 @@ class Judge:
         self.clean: Tensor | None = None
         self.forwards = self.backwards = 0  # in examples
         self.fallen = torch.zeros_like(y, dtype=torch.bool)  # at any iterate so far
+        self.record: Record | None = None
         self._checked = False
 
     def prepare(self, x: Tensor) -> Judge:
@@ -87,6 +108,8 @@ class Judge:
         with torch.no_grad():
             hit = fooled(logits, y) if targets is None else ~fooled(logits, targets)
             self.fallen[rows] |= hit
+            if self.record is not None:
+                self.record.note(rows, x_adv, logits, y, hit)
         return self._value(logits, y, targets, rows), hit
 
     def _value(self, logits: Tensor, y: Tensor, targets: Tensor | None, rows: slice) -> Tensor:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from robustnb.attacks.losses import fooled
-from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.tally import Tally
-from robustnb.models.modes import Model
+from robustnb.models.modes import Model, evaluating
 
 if TYPE_CHECKING:
     from robustnb.attacks.ensemble import Run
 
 Finding = dict[str, Any]
 _SHARE = 0.01  # of gradients or examples that may be odd
+_COMPANY = 1e-3  # batches of other sizes round differently
+_FEW = 8  # images that are asked about in another batch
 
 
 @contextmanager
@@ -31,9 +31,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def findings(
-    model: Model, x: Tensor, y: Tensor, state: Tally, runs: Sequence[Run], *, batch_size: int
+    model: Model, x: Tensor, state: Tally, runs: Sequence[Run], again: Tensor, *, batch_size: int
 ) -> dict[str, Finding]:
-    """{check: {ok, value, why}}, JSON-able.
+    """{check: {ok, value, why}}, JSON-able. `again`: who was wrong when asked again, of the fallen.
 
     deterministic: the model answers the same twice. gradients: how many that the attacks asked for
     were zero or not finite. black_box: how many stood against every gradient and fell to Square.
@@ -43,7 +43,7 @@ def findings(
         "deterministic": deterministic(model, x[:batch_size]),
         "gradients": _gradients(state),
         "black_box": _black_box(state, runs),
-        "again": _again(model, y, state, batch_size),
+        "again": _again(again),
     }
 
 
@@ -86,19 +86,58 @@ def _black_box(state: Tally, runs: Sequence[Run]) -> Finding:
     )
 
 
-def _again(model: Model, y: Tensor, state: Tally, batch_size: int) -> Finding:
-    lost = state.felled_by >= 0
-    if not bool(lost.any()):
+def _again(wrong: Tensor) -> Finding:
+    if len(wrong) == 0:
         return finding(True, 1.0, "no image was found")
-    with seeded(2, y.device):
-        logits = clean_logits(model, state.x_adv[lost], y[lost], batch_size=batch_size)
-    value = float(fooled(logits, y[lost]).double().mean())
+    value = float(wrong.double().mean())
     return finding(
         value >= 1 - _SHARE,
         value,
         f"{value:.1%} of the images found are misclassified when asked again (at least "
         f"{1 - _SHARE:.0%}); fewer means a randomised model or verdicts decided by rounding",
     )
+
+
+@torch.no_grad()
+def batch_invariance(model: Model, x: Tensor, *, batch_size: int = 256) -> Finding:
+    """Whether the answers to images depend on the images beside them, beyond rounding."""
+    if len(x) == 0:
+        return finding(True, 0.0, "no image was asked about")
+    with evaluating(model):
+        together = torch.cat([model(part) for part in torch.split(x, batch_size)])
+        parts = torch.split(x.flip(0), max(1, batch_size // 3))
+        apart = torch.cat([model(part) for part in parts]).flip(0)
+    value = _apart(together, apart)
+    return finding(
+        value <= _COMPANY,
+        value,
+        f"answers change by {value:.1e} of the largest logit when the batches are made up "
+        f"differently (at most {_COMPANY:g}); a model that depends on its batch has no robust "
+        "accuracy of its own: put it in eval mode",
+    )
+
+
+@torch.no_grad()
+def check_company(model: Model, x: Tensor, logits: Tensor) -> int:
+    """ValueError if a few images are answered otherwise among themselves than in `logits`.
+
+    A randomised model passes, as its answers differ anyway (`deterministic` tells). Returns how
+    many images were asked about.
+    """
+    few = torch.arange(0, len(x), 2, device=x.device)[:_FEW].flip(0)
+    if len(x) < 2 or _apart(logits[few], model(x[few])) <= _COMPANY:
+        return len(few) if len(x) > 1 else 0
+    if not deterministic(model, x[few])["ok"]:
+        return 3 * len(few)
+    raise ValueError(
+        "the model's answer to an image depends on the other images in its batch, so it has no "
+        "robust accuracy of its own; look for batch statistics that eval mode does not replace "
+        "(BatchNorm with track_running_stats=False) or a mean over the batch"
+    )
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().amax() / one.abs().amax().clamp_min(1e-30))
 
 
 def finding(ok: bool, value: object, why: str) -> Finding:

@@ -45,6 +45,31 @@ class Counts:
         return {"n": self.n, **{name: value.to_json() for name, value in rates.items()}}
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one attack did to each example.
+
+    `run` (N,): the run it fell in, -1 if it stands or was wrong when clean. `step` (N,): the steps
+    that run had taken, 0 for its start; -1 also for an ensemble, whose runs count no steps alike.
+    `x_adv` (N, ...): the first image that was misclassified; of those who stand the one of highest
+    margin that the ascent met (an ensemble gives x). `margin` (N,): the best other logit less the
+    true one at x_adv.
+    """
+
+    run: Tensor
+    step: Tensor
+    margin: Tensor
+    x_adv: Tensor
+
+    def perturbation(self, x: Tensor) -> Tensor:
+        """x_adv - x, the shape of x."""
+        return self.x_adv - x
+
+    def of(self, rows: slice) -> Outcome:
+        """Views of some rows."""
+        return Outcome(self.run[rows], self.step[rows], self.margin[rows], self.x_adv[rows])
+
+
 @torch.no_grad()
 def clean_logits(model: Model, x: Tensor, y: Tensor, *, batch_size: int) -> Tensor:
     """The checked logits of all images, in batches."""

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from robustnb.attacks import Attack, half_cosine, self_audit
-from robustnb.attacks.audit import _curve, batch_invariance
+from robustnb.attacks.audit import _curve
+from robustnb.attacks.masking import batch_invariance
 
 SOUND = Attack(
     "sound", eps=0.06, step=half_cosine(0.06, 40), steps=40, losses=("ce", "margin"), restarts=4

@@ -15,6 +15,7 @@ from robustnb.attacks import (
     evaluate,
     fooled,
     long_attack,
+    margin,
     project,
     strongest_available,
 )
@@ -161,10 +162,19 @@ def test_with_eps_zero_nothing_is_attacked(curved, images, labels):
     assert all(spent == (0, 0) for name, spent in found.passes.items() if name != "natural")
 
 
+def test_margins_are_those_of_the_images_it_returns(curved, images, labels):
+    model = curved().eval()
+    found = ensemble_evaluate(model, images, labels, ensemble=SHORT, generator=seeded())
+    with torch.no_grad():
+        exact = margin(model(found.x_adv), labels)
+    assert torch.allclose(found.margin, exact, atol=1e-12)
+    assert torch.equal(found.margin < 0, found.strongest)
+
+
 def test_passes_are_those_the_model_has_seen(curved, images, labels, counting):
     model = counting(curved())
     found = ensemble_evaluate(model, images, labels, ensemble=SHORT, generator=seeded())
-    checks = 2 * 40 + int((found.felled_by >= 0).sum())  # asked twice; asked again
+    checks = 2 * 40 + int((found.felled_by >= 0).sum())  # asked twice; the fallen asked again
     assert model.seen == sum(spent.forward for spent in found.passes.values()) + checks
 
 
@@ -213,7 +223,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_result(
         model, images, labels, generator=seeded(), checkpoint=path, **settings
     )  # fmt: skip
     same(whole, rest)
-    model.left = 6  # a finished file asks for no attack, with or without the generator
+    model.left = 7  # a finished file asks for no attack, with or without the generator
     same(whole, ensemble_evaluate(model, images, labels, checkpoint=str(path), **settings))
 
 

@@ -14,11 +14,14 @@ from robustnb.attacks import (
     fooled,
     half_cosine,
     long_attack,
+    margin,
+    masking,
     paper_attack,
+    pursuit,
 )
 from robustnb.attacks.ascent import climb
-from robustnb.attacks.evaluation import run_seeds, starts
 from robustnb.attacks.judge import Judge
+from robustnb.attacks.pursuit import run_seeds, starts
 from robustnb.stats import clopper_pearson
 
 STRONG = Attack("strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3)
@@ -55,6 +58,100 @@ def test_dropping_the_fallen_changes_no_verdict(curved, images, labels, norm, ba
     assert 0 < int(exact.sum()) < int(found.natural_correct.sum())
 
 
+def every_iterate(model, x, y, attack, generator):
+    """(run, step, image, margin, wrong) of all iterates of all runs, in order."""
+    model.eval()
+    for run, (loss, seed) in enumerate(
+        zip(attack.runs(), run_seeds(attack, generator), strict=True)
+    ):
+        judge, met = Judge(model, y, loss=loss).prepare(x), []
+
+        def look(x_adv, judge=judge, met=met):
+            met.append(x_adv.detach().clone())
+            return judge(x_adv)
+
+        climb(
+            look, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
+            begin=starts(x, attack, seed), keep="last", clip=attack.clip, score_last=True,
+        )  # fmt: skip
+        for step, x_adv in enumerate(met):
+            with torch.no_grad():
+                logits = model(x_adv)
+            yield run, step, x_adv, margin(logits, y), fooled(logits, y)
+
+
+@pytest.mark.parametrize("block", [1024, 16])
+def test_outcomes_are_the_first_mistake_or_the_nearest_to_one(
+    curved, images, labels, block, monkeypatch
+):
+    monkeypatch.setattr(pursuit, "_BLOCK", block)
+    model = curved().eval()
+    found = evaluate(
+        model, images, labels, attacks=[STRONG], batch_size=16, generator=seeded()
+    ).outcomes["strong"]  # fmt: skip
+    met = list(every_iterate(model, images, labels, STRONG, seeded()))
+    clean = margin(model(images), labels).detach()
+    for i in range(len(images)):
+        own = [(run, step, x[i], float(m[i])) for run, step, x, m, hit in met if hit[i]]
+        if clean[i] > 0:
+            expected = (-1, -1, images[i], float(clean[i]))
+        elif own:
+            expected = own[0]
+        else:
+            best = max(met, key=lambda iterate: float(iterate[3][i]))
+            expected = (-1, -1, best[2][i], float(best[3][i]))
+        run, step, x_adv, value = expected
+        assert (int(found.run[i]), int(found.step[i])) == (run, step)
+        assert float(found.margin[i]) == pytest.approx(value, abs=1e-9)
+        assert torch.allclose(found.x_adv[i], x_adv, atol=1e-9)
+    assert len(set(found.run.tolist())) > 2 and int((found.step > 5).sum()) > 0
+    assert float(found.perturbation(images).abs().max()) <= STRONG.eps
+
+
+def test_blocks_draw_their_starts_apart(images, monkeypatch):
+    monkeypatch.setattr(pursuit, "_BLOCK", 20)
+    same = torch.cat([images[:20], images[:20]])
+    begin = starts(same, STRONG, 0)
+    assert not torch.equal(begin[:20], begin[20:])
+    assert torch.equal(begin[:20], starts(same[:20], STRONG, 0))
+
+
+def test_a_model_that_depends_on_its_batch_is_refused(curved, images, labels):
+    def crowded(x):
+        return net(x) * (1 + x.mean())
+
+    net = curved().eval()
+    for attack in (STRONG, Ensemble(0.06, steps=2, targets=1, queries=5)):
+        with pytest.raises(ValueError, match="depends on the other images"):
+            evaluate(crowded, images, labels, attacks=[attack], generator=seeded())
+
+
+def test_a_randomised_model_is_not_taken_for_one_that_depends_on_its_batch(curved, images, labels):
+    net, noise = curved().eval(), seeded(3)
+
+    def noisy(x):
+        return net(x) + 0.1 * torch.randn(len(x), 4, dtype=x.dtype)
+
+    with masking.seeded(0, images.device):
+        found = evaluate(noisy, images, labels, attacks=[STRONG], generator=noise)
+    assert int(found.natural_correct.sum()) > 0
+
+
+def test_an_interrupted_evaluation_with_an_ensemble_goes_on_from_its_file(
+    curved, images, labels, tmp_path, counting
+):
+    ensemble = Ensemble(0.06, steps=8, targets=2, queries=20)
+    call = {"attacks": [STRONG, ensemble], "checkpoint": tmp_path / "state"}
+    first = evaluate(counting(curved()), images, labels, generator=seeded(), **call)
+    model = counting(curved())
+    again = evaluate(model, images, labels, generator=seeded(), **call)
+    assert torch.equal(first.strongest, again.strongest)
+    own = sum(first.passes[name].forward for name in ("natural", "strong"))
+    assert model.seen < own + 4 * len(images)  # nothing of the ensemble's attacks
+    with pytest.raises(ValueError, match="attacks holds 0"):
+        evaluate(curved(), images, labels, attacks=[STRONG], checkpoint=tmp_path / "state")
+
+
 def test_dropping_the_fallen_saves_passes(curved, images, labels, counting):
     model = counting(curved())
     found = evaluate(model, images, labels, attacks=[STRONG], generator=seeded())
@@ -74,6 +171,7 @@ def test_an_example_that_never_falls_costs_one_pass_more_than_its_steps(images, 
     found = evaluate(model, images, y, attacks=[attack], generator=seeded())
     assert bool(found.strongest.all())
     assert found.passes["PGD-12"] == (13 * 40, 12 * 40)
+    assert found.passes["natural"] == (40 + 8, 0)  # a few are asked about in another batch
 
 
 def test_examples_misclassified_without_an_attack_are_not_attacked(curved, images, labels):
