@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +50,10 @@ _STYLE: dict[str, Any] = {
     "xtick.labelsize": 11.5,
     "ytick.labelsize": 11.5,
     "legend.fontsize": 11.5,
-    "legend.frameon": False,
+    "legend.frameon": True,  # opaque, so that no line runs through the words
+    "legend.framealpha": 1.0,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
@@ -227,6 +230,33 @@ def reference_line(
         ax.annotate(words, at, xycoords=where, xytext=(5, -2), ha="left", va="top", **text)
 
 
+def images(
+    rows: Mapping[str, Any], *, notes: Mapping[str, Sequence[str]], wrong: Mapping[str, Any]
+) -> Figure:
+    """A figure of images, a row for each name, with a note under each; mistakes are framed.
+
+    rows: name -> (K, C, H, W) in [0, 1], with C 1 or 3 and the same K; notes: name -> K texts;
+    wrong: name -> K truth values.
+    """
+    sizes = [len(told.get(name, ())) for told in (rows, notes, wrong) for name in rows]
+    if len(set(sizes)) != 1:
+        raise ValueError(f"every row needs as many images, notes and marks, got {sizes}")
+    fig, _ = figure("wide", 0.165 * len(rows), panels=1)
+    fig.clear()
+    grid = fig.subplots(len(rows), sizes[0], squeeze=False)
+    for line, (name, pictures) in zip(grid, rows.items(), strict=True):
+        for ax, pixels, note, bad in zip(line, pictures, notes[name], wrong[name], strict=True):
+            shown = pixels.permute(1, 2, 0).squeeze(-1)
+            ax.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            for side in ax.spines.values():
+                side.set(visible=True, linewidth=3 if bad else 0.9)
+                side.set_color(PALETTE["vermillion"] if bad else GREY)
+            ax.set_xlabel(note, fontsize=11, color=PALETTE["vermillion"] if bad else INK)
+        line[0].set_ylabel(name, fontweight="bold")
+    return fig
+
+
 def percent(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
     """Print shares in [0, 1] as per cent on that axis."""
     from matplotlib.ticker import PercentFormatter
@@ -284,5 +314,5 @@ def finish(fig: Figure, alt: str) -> Picture:
 
 
 def _plotted(axes: Sequence[Axes]) -> list[Axes]:
-    """The axes that show numbers; an image has its axis off."""
-    return [ax for ax in axes if ax.axison and ax.get_label() != "<colorbar>"]
+    """The axes that show numbers, and not an image."""
+    return [ax for ax in axes if ax.axison and not ax.images and ax.get_label() != "<colorbar>"]

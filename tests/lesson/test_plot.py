@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -164,3 +165,26 @@ def test_images_need_no_axis_labels() -> None:
 def test_an_impossible_figure_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         plot.figure(**settings)
+
+
+def test_images_are_framed_where_they_are_mistakes_and_need_no_axis_labels() -> None:
+    pictures = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    rows = {"clean": pictures, "attacked": 1 - pictures}
+    fig = plot.images(
+        rows, notes={"clean": "abc", "attacked": "abd"},
+        wrong={"clean": [False] * 3, "attacked": [False, False, True]},
+    )  # fmt: skip
+    shown = fig.axes
+    assert len(shown) == 6
+    assert [ax.get_xlabel() for ax in shown] == list("abcabd")
+    assert [ax.get_ylabel() for ax in shown] == ["clean", "", "", "attacked", "", ""]
+    frames = [ax.spines["top"].get_linewidth() for ax in shown]
+    assert frames[-1] > max(frames[:-1])
+    assert np.array_equal(shown[1].images[0].get_array(), pictures[1, 0].numpy())
+    assert plot.finish(fig, "six images").size[0] == 960
+
+
+def test_images_without_a_note_each_are_refused() -> None:
+    pictures = torch.zeros(2, 3, 4, 4)
+    with pytest.raises(ValueError, match="as many images, notes and marks"):
+        plot.images({"a": pictures}, notes={"a": ["x"]}, wrong={"a": [False, False]})
