@@ -282,6 +282,40 @@ def minimal_detectable(
     return error * float(shift)
 
 
+def power_against(
+    effect: float, error: float, *, df: float = math.inf, alpha: float = 0.05
+) -> float:
+    """The probability that a two-sided level-alpha test finds a true difference of `effect`.
+
+    On the right side, that is. `error` is the standard error of the estimate with `df` degrees of
+    freedom (noncentral t); the inverse of `minimal_detectable`.
+
+    >>> round(power_against(2.802, 1.0), 3)
+    0.8
+    """
+    if effect <= 0 or error <= 0 or df < 1:
+        raise ValueError(f"need effect > 0, error > 0 and df >= 1, got {effect}, {error}, {df}")
+    critical, shift = float(st.t.ppf(1 - alpha / 2, df)), effect / error
+    if math.isinf(df):
+        return float(st.norm.sf(critical - shift))
+    return float(st.nct.sf(critical, df, shift))
+
+
+def power_of_equivalence(
+    margin: float, error: float, *, df: float = math.inf, alpha: float = 0.05
+) -> float:
+    """At least the probability that two one-sided tests find no difference beyond `margin`.
+
+    Where there is truly none: each test has the power of a one-sided one against `margin`, and both
+    must succeed, so by Bonferroni the power is at least twice that less 1.
+
+    >>> round(power_of_equivalence(2.926, 1.0), 3)
+    0.8
+    """
+    one = power_against(margin, error, df=df, alpha=2 * alpha)
+    return max(0.0, 2 * one - 1)
+
+
 def _standard_error(x: Floats) -> float:
     return float(x.std(ddof=1)) / math.sqrt(x.size)
 

@@ -16,6 +16,7 @@ EXACT = ("proof", "check", "coverage")
 UNITS = ("examples", "seeds", "draws")
 PROVENANCES = ("slides", "paper", "official code", "third party", "derived here", "recalled")
 MIN_SEEDS = 5
+ENOUGH_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """The difference a part is planned to see, why that one, and the power that pilots gave.
+
+    For an equivalence the power is to find no difference beyond the margin where there is none.
+    """
+
+    effect: float
+    reason: str
+    power: float | None
+
+
+@dataclass(frozen=True)
 class Part:
     """The smallest thing that gets a verdict."""
 
@@ -71,6 +84,7 @@ class Part:
     audited: bool
     estimate_only: str | None
     scale: str
+    planned: Plan | None = None
 
 
 @dataclass(frozen=True)

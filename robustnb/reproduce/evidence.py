@@ -119,10 +119,14 @@ class Evidence:
         low, high = (min(max(x + self.reference, least), most) for x in (gap.low, gap.high))
         return Interval(low, high, level, gap.covers)
 
+    @property
+    def standard_error(self) -> float:
+        """Of the estimate: from the bootstrap or from the seeds, whichever is larger."""
+        return max(float(self.draws.std()), self.seed_error, 1 / self.n_examples / 3)
+
     def detectable(self) -> float:
         """The smallest difference from the reference that 80 % power at the 5 % level could see."""
-        error = max(float(self.draws.std()), self.seed_error, 1 / self.n_examples / 3)
-        return minimal_detectable(error, df=self.freedom)
+        return minimal_detectable(self.standard_error, df=self.freedom)
 
 
 def gather(part: Part, runs: Sequence[Run], *, draws: int = DRAWS) -> Evidence:

@@ -21,6 +21,7 @@ import yaml
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce.claims import (
+    ENOUGH_POWER,
     EXACT,
     KINDS,
     MIN_SEEDS,
@@ -32,6 +33,7 @@ from robustnb.reproduce.claims import (
     Number,
     Paper,
     Part,
+    Plan,
     Row,
     Setting,
     digest,
@@ -267,10 +269,22 @@ def _part(name: str, raw: Any, settings: Mapping[str, Setting], where: str) -> P
         audited=take.take("audited", bool, False),
         estimate_only=take.take("estimate_only", str, None),
         scale=take.choice("scale", ("percent", "plain"), "plain" if exact else "percent"),
+        planned=_plan(take.take("planned", dict, None), f"{where}: planned"),
     )
     take.done()
     for problem in _problems(out):
         raise UsageError(f"{where}: {problem}")
+    return out
+
+
+def _plan(raw: Any, where: str) -> Plan | None:
+    if raw is None:
+        return None
+    take = _Fields(raw, where)
+    effect, power = take.number("effect"), take.number("power", None)
+    assert effect is not None
+    out = Plan(effect, take.take("reason", str), power)
+    take.done()
     return out
 
 
@@ -290,6 +304,7 @@ def _problems(part: Part) -> Iterable[str]:
         yield f"sign says nothing for {part.kind}; remove it"
     yield from _margin_problems(part)
     yield from _seed_problems(part)
+    yield from _plan_problems(part)
     for profile, reason in part.not_at.items():
         if profile not in PROFILES:
             yield f"unknown profile {profile!r} under not_at; use one of {', '.join(PROFILES)}"
@@ -298,6 +313,23 @@ def _problems(part: Part) -> Iterable[str]:
     for profile in PROFILES[1 : PROFILES.index(part.profile)]:
         if profile not in part.not_at:
             yield f"it cannot speak at {profile}; register the reason: not_at: {{{profile}: ...}}"
+
+
+def _plan_problems(part: Part) -> Iterable[str]:
+    """A plan that could not be met is a registered reason, and no other plan is."""
+    plan = part.planned
+    if plan is None:
+        return
+    if plan.effect <= 0 or not 0 <= (plan.power or 0.0) <= 1 or not plan.reason.strip():
+        yield "planned needs an effect above 0, a power between 0 and 1, and the effect's reason"
+    if part.kind == "equivalence" and plan.effect != part.margin:
+        yield f"an equivalence is planned for its margin: effect: {part.margin}, got {plan.effect}"
+    told = part.not_at.get("laptop", "").startswith("power:")
+    if plan.power is not None and told != (plan.power < ENOUGH_POWER):
+        yield (
+            f"planned power is {plan.power:g}: below {ENOUGH_POWER:g} the part belongs at gpu with "
+            "not_at: {laptop: 'power: ...'}, otherwise at laptop"
+        )
 
 
 def _margin_problems(part: Part) -> Iterable[str]:

@@ -131,6 +131,7 @@ def _remark(part: Json) -> str:
     if found["mde"] is not None and found["group"] == "inconclusive":
         size = wording.quantity(part, found["mde"]).lstrip("+")
         told.append(f"80 % power needs a difference of {size}")
+        told += [wording.planned(part)] if part["planned"] else []
     for seed, run in ((found["local"] or {}).get("runs") or {}).items():
         place = "inside" if run["within"] else "outside"
         told.append(

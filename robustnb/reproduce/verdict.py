@@ -133,7 +133,8 @@ def _weigh(part: Part, runs: Sequence[Run], profile: str, draws: int) -> PartVer
         return _weigh_checks(part, runs, profile)
     used = _replicates(part, runs)
     early = _unjudged(part, profile) or _before_testing(part, used, profile)
-    if early is None or early[0] in (RECALLED, ESTIMATE, SEEN, INCONCLUSIVE):
+    seen = early is not None and early[0] == NOT_AT and _planned_in_full(part, used)
+    if early is None or seen or early[0] in (RECALLED, ESTIMATE, SEEN, INCONCLUSIVE):
         if not used or profile == "smoke":
             assert early is not None
             return _plain(part, profile, *early)
@@ -142,6 +143,11 @@ def _weigh(part: Part, runs: Sequence[Run], profile: str, draws: int) -> PartVer
         return evidence if early is None else _described(evidence, profile, *early)
     word, label, text = early
     return _plain(part, profile, word, label, text, n_seeds=len(used), n_registered=len(part.seeds))
+
+
+def _planned_in_full(part: Part, used: Sequence[Run]) -> bool:
+    """Whether all seeds ran of a part whose power is too small: its numbers are shown unjudged."""
+    return part.planned is not None and len(used) == len(part.seeds)
 
 
 def _replicates(part: Part, runs: Sequence[Run]) -> list[Run]:

@@ -38,6 +38,14 @@ def bounds(part: Json, interval: Json | None) -> str:
     return f"[{ends[0]}, {ends[1]}]"
 
 
+def planned(part: Json) -> str:
+    """What the size was planned to see: `planned for 7.1 points (why), seen ...`."""
+    plan = part["planned"]
+    size = quantity(part, plan["effect"]).lstrip("+")
+    power = "" if plan["power"] is None else f", seen with a power of {plan['power']:.2g}"
+    return f"planned for {size} ({plan['reason']}){power}"
+
+
 def shown_profile(part: Json) -> str:
     """The profile whose verdict on a part is shown: the largest that says something about it."""
     for wanted in (("holds", "against", "inconclusive"), ("unjudged",)):

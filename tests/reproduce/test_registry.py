@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import yaml
 
 from robustnb.errors import UsageError
+from robustnb.reproduce.claims import Plan
 from robustnb.reproduce.estimands import arms_of
 from robustnb.reproduce.registry import (
     CLAIMS,
@@ -145,6 +147,51 @@ def test_a_part_that_could_not_be_judged_is_refused(tmp_path, part, message):
     with pytest.raises(UsageError, match=message) as caught:
         load_plain(tmp_path, registry(part))
     assert "toy2020.yaml" in str(caught.value) and "C1" in str(caught.value)
+
+
+PLANNED = {"effect": 0.07, "reason": "the paper's difference", "power": 0.9}
+SMALL = {"profile": "gpu", "not_at": {"laptop": "power: 5 seeds see it with probability 0.3"}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "more"),
+    [(PLANNED, {}), (without(PLANNED, "power"), {}), ({**PLANNED, "power": 0.3}, SMALL)],
+)
+def test_a_plan_is_read(tmp_path, plan, more):
+    part = load_plain(tmp_path, registry({**DIRECTION, **more, "planned": plan})).parts()
+    assert part["toy2020.C1.up"].planned == Plan(0.07, "the paper's difference", plan.get("power"))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"planned": {**PLANNED, "power": 0.3}}, "belongs at gpu"),
+        ({"planned": PLANNED, **SMALL}, "otherwise at laptop"),
+        ({"planned": {**PLANNED, "effect": 0.0}}, "an effect above 0"),
+        ({"planned": {**PLANNED, "reason": " "}}, "effect's reason"),
+        ({"planned": without(PLANNED, "reason")}, "reason is missing"),
+        ({"planned": {**PLANNED, "powr": 0.9}}, "powr"),
+    ],
+)
+def test_a_plan_that_does_not_fit_its_part_is_refused(tmp_path, part, message):
+    with pytest.raises(UsageError, match=message):
+        load_plain(tmp_path, registry({**DIRECTION, **part}))
+
+
+def test_an_equivalence_is_planned_for_its_margin(tmp_path):
+    part = {**without(DIRECTION, "sign"), "kind": "equivalence", "margin": 0.05}
+    part |= {"margin_reason": "small", "planned": PLANNED}
+    with pytest.raises(UsageError, match="planned for its margin"):
+        load_plain(tmp_path, registry(part))
+
+
+def test_every_planned_power_is_the_one_the_pilots_gave():
+    kept = json.loads((CLAIMS.parents[1] / "benchmarks/results/power.json").read_text())["parts"]
+    parts = [part for paper in load_all().values() for part in paper.parts().values()]
+    told = {part.id: part.planned for part in parts if part.planned}
+    assert set(told) == set(kept) and len(told) >= 10
+    for name, plan in told.items():
+        assert (plan.effect, plan.power) == (kept[name]["effect"], kept[name]["power"])
 
 
 def test_fewer_seeds_need_a_reason(tmp_path):

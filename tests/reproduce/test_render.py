@@ -49,6 +49,7 @@ def project(toy):
     plain["settings"] = {"trial": SETTING}
     more = plain["claims"]["C1"]["parts"]["more"]
     more["setting"] = "trial"
+    more["planned"] = {"effect": 0.05, "power": 0.9, "reason": "a guess"}
     more["paper"] = {"value": 0.75, "printed": "75 points", "provenance": "recalled"}
     told = {"value": 0.5, "printed": "50 | 51 points", "provenance": "paper"}
     plain["claims"]["C2"] = plain_claim("P(a | b) is large.", {"far": {**GPU, "paper": told}})
@@ -169,6 +170,7 @@ def test_an_inconclusive_part_says_which_difference_it_could_have_seen(show, mad
     text = block(show, [made(seed, 0.5, 0.5) for seed in SEEDS])
     assert "inconclusive" in text
     assert re.search(r"- \*treated against control\*: .*80 % power needs a difference of ", text)
+    assert "; planned for 5.0 points (a guess), seen with a power of 0.9" in text
 
 
 def test_the_note_of_a_claim_is_shown(show):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustnb.reproduce import verdict as words
-from robustnb.reproduce.claims import Number, Part
+from robustnb.reproduce.claims import Number, Part, Plan
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import Run, gather
 from robustnb.reproduce.verdict import judge_all, weakest
@@ -155,6 +155,16 @@ def test_an_arm_that_is_missing_makes_the_run_missing():
 def test_a_registered_reason_is_not_at_this_scale():
     found = judge(part(not_at={"laptop": "data: too large"}), [], "laptop")
     assert (found.word, found.text) == (words.NOT_AT, "data: too large")
+
+
+def test_a_part_of_too_little_power_shows_its_numbers_and_no_verdict():
+    reason, plan = "power: seen with probability 0.3", Plan(0.01, "the paper's difference", 0.3)
+    small = part(not_at={"laptop": reason}, planned=plan, profile="gpu")
+    found = judge(small, runs(), "laptop")
+    assert found.word == words.NOT_AT and found.text.endswith(reason)
+    assert found.interval is not None and found.interval.low <= found.estimate
+    assert found.p_adjusted is None
+    assert judge(small, runs()[:3], "laptop").interval is None
 
 
 @pytest.mark.parametrize(

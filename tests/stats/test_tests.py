@@ -12,6 +12,8 @@ from robustnb.stats import (
     crossed_bootstrap,
     minimal_detectable,
     percentile_test,
+    power_against,
+    power_of_equivalence,
     sign_test,
     t_test,
     tost,
@@ -83,6 +85,26 @@ def test_the_detectable_difference_is_seen_with_the_power_it_promises(df):
     scale = 1.0 if math.isinf(df) else np.sqrt(rng.chisquare(df, n) / df)
     t = (delta + 2.0 * rng.normal(size=n)) / (2.0 * scale)
     assert (t > st.t.ppf(0.975, df)).mean() == pytest.approx(0.8, abs=0.012)
+    assert power_against(delta, 2.0, df=df) == pytest.approx(0.8, abs=1e-9)
+
+
+@pytest.mark.parametrize("df", [4, 30, math.inf])
+@pytest.mark.parametrize("margin", [1.0, 2.0, 3.5, 6.0])
+def test_the_power_of_an_equivalence_is_no_more_than_simulation_gives(df, margin):
+    rng, n = np.random.default_rng(6), 20_000
+    scale = np.ones(n) if math.isinf(df) else np.sqrt(rng.chisquare(df, n) / df)
+    gap = rng.normal(size=n)
+    found = (margin - abs(gap)) / scale > st.t.ppf(0.95, df)
+    promised = power_of_equivalence(margin, 1.0, df=df)
+    assert promised <= found.mean() + 0.01
+    if promised > 0.5:
+        assert promised == pytest.approx(found.mean(), abs=0.03)
+
+
+def test_power_without_an_effect_or_an_error_is_refused():
+    for effect, error in [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0)]:
+        with pytest.raises(ValueError, match="effect > 0"):
+            power_against(effect, error)
 
 
 def test_the_percentile_test_rejects_when_its_interval_excludes_the_null():
