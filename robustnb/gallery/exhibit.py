@@ -15,7 +15,7 @@ class Exhibit:
 
     `measure(form)` is the size of a form's error, 0 for a form that does what it says; the right
     form stays within `limit`, which is rounding, and the wrong one does not. `shown` says how the
-    page prints the error: as a share, a number, or a factor.
+    page prints the error: as a share or a number.
     """
 
     name: str

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from robustnb import __version__
-from robustnb.errors import RobustnbError, UsageError, unknown
+from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
 from robustnb.reproduce.project import Project, find
 
@@ -241,9 +241,7 @@ def data_verify(names: tuple[str, ...]) -> None:
 
     bad = [name for name in _data_names(names) if not verify(name, report=_say)]
     if bad:
-        raise RobustnbError(
-            f"not as they should be: {', '.join(bad)}; robustnb data fetch mends it"
-        )
+        raise DataError(f"not as they should be: {', '.join(bad)}; robustnb data fetch mends it")
 
 
 @data_group.command("list")

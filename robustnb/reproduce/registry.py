@@ -344,6 +344,8 @@ def _margin_problems(part: Part) -> Iterable[str]:
     ):
         yield f"a {part.kind} needs a margin and its margin_reason"
     if part.kind == "value" and part.estimate_only is None:
+        if part.paper is not None and part.paper.provenance in ("third party", "derived here"):
+            yield "a value is compared with the paper's own number, not one of others"
         if part.paper is None:
             yield "a value needs the paper's number: paper: {value, printed, provenance}"
         elif not recalled and part.profile not in part.matched:

@@ -182,7 +182,7 @@ def _totals(ledger: Json, _page: Page) -> str:
 
 _COLUMNS = {
     "holds": "hold",
-    "against": "opposite",
+    "against": "against",
     "inconclusive": "inconclusive",
     "open": "open",
     "unjudged": "not judged",

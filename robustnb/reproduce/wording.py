@@ -115,7 +115,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def tally(totals: Json) -> str:
     """One sentence: of n claims, how many hold and what became of the others."""
     words = [
-        f"{totals['against']} {'goes' if totals['against'] == 1 else 'go'} the other way",
+        f"{totals['against']} {'goes' if totals['against'] == 1 else 'go'} against the paper",
         f"{totals['inconclusive']} {'is' if totals['inconclusive'] == 1 else 'are'} inconclusive",
         f"{totals['open']} {'is' if totals['open'] == 1 else 'are'} still open",
         f"{totals['unjudged']} cannot be judged",

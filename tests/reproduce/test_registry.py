@@ -139,6 +139,7 @@ def test_a_value_of_the_papers_own_setting_is_read(tmp_path):
         (without(VALUE, "margin", "margin_reason"), "margin"),
         (without(VALUE, "setting"), "matched"),
         ({**VALUE, "sign": 1}, "remove"),
+        ({**VALUE, "paper": {**VALUE["paper"], "provenance": "third party"}}, "not one of others"),
         ({**VALUE, "paper": {**VALUE["paper"], "provenance": "rumour"}}, "rumour"),
         ({**without(DIRECTION, "sign"), "kind": "equivalence"}, "margin"),
     ],

@@ -57,8 +57,8 @@ def totals(**counts):
     ("counts", "sentence"),
     [
         ({"holds": 3}, "3 of 3 claims hold here."),
-        ({"holds": 1, "against": 1}, "1 of 2 claims holds here; 1 goes the other way."),
-        ({"holds": 0, "against": 2}, "0 of 2 claims hold here; 2 go the other way."),
+        ({"holds": 1, "against": 1}, "1 of 2 claims holds here; 1 goes against the paper."),
+        ({"holds": 0, "against": 2}, "0 of 2 claims hold here; 2 go against the paper."),
         (
             {"holds": 4, "inconclusive": 1, "open": 1, "unjudged": 1},
             "4 of 7 claims hold here; 1 is inconclusive, 1 is still open, 1 cannot be judged.",
