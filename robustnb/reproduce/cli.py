@@ -186,13 +186,20 @@ def claims_command(paper: str | None, as_json: bool) -> None:
 @click.argument("claim", shell_complete=_complete_claims)
 @json_option
 def why_command(claim: str, as_json: bool) -> None:
-    """From a claim's verdict down to its runs, their parameters, code and data."""
+    """From a claim's verdict down to its runs, their parameters, code and data.
+
+    CLAIM may also be one part of a claim, as zhang2019.C6.robust_up.
+    """
     project = find()
     from robustnb.reproduce.registry import load_all
 
-    known = [c.id for paper in load_all(project.claims).values() for c in paper.claims]
-    if claim not in known:
-        raise unknown("claim", claim, known)
+    claims = [c for paper in load_all(project.claims).values() for c in paper.claims]
+    parts = {part.id for c in claims for part in c.parts}
+    if claim not in parts | {c.id for c in claims}:
+        near = [part for part in parts if part.startswith(claim.rpartition(".")[0] + ".")]
+        raise unknown(
+            "claim", claim, [c.id for c in claims] + (near if claim.count(".") > 1 else [])
+        )
     from robustnb.reproduce import show
     from robustnb.reproduce.pipeline import draw_ledger
 

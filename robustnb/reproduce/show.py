@@ -89,8 +89,14 @@ def claims(ledger: Json, papers: Sequence[str], *, as_json: bool) -> str:
 
 
 def why(ledger: Json, claim: str, *, as_json: bool) -> str:
-    """From a claim's verdict to its parts, the runs behind them and what those ran."""
-    found = ledger["papers"][claim.partition(".")[0]]["claims"][claim]
+    """From a claim's verdict to its parts, the runs behind them and what those ran.
+
+    Of a part (`zhang2019.C6.robust_up`) its own alone.
+    """
+    name = ".".join(claim.split(".")[:2])
+    found = ledger["papers"][claim.partition(".")[0]]["claims"][name]
+    if claim != name:
+        found = {**found, "parts": {claim: found["parts"][claim]}}
     used = sorted(
         {
             w["run"]
@@ -103,7 +109,7 @@ def why(ledger: Json, claim: str, *, as_json: bool) -> str:
         runs = {name: ledger["runs"][name] for name in used}
         return json.dumps({"claim": found, "runs": runs}, indent=1, sort_keys=True)
     lines = [
-        f"{claim}: {found['label']} (at {found['profile'] or 'no profile'})",
+        f"{name}: {found['label']} (at {found['profile'] or 'no profile'})",
         f"  {found['statement']}",
         f"  source: {found['source']} ({found['provenance']})",
     ]
@@ -120,6 +126,8 @@ def _why_part(name: str, part: Json) -> list[str]:
     lines = ["", f"  {name}: {verdict['label']} (at {profile})", f"    {part['title']}"]
     if part["estimand"] is not None:
         lines.append(f"    estimand {json.dumps(part['estimand'])}, null {part['null']:g}")
+    if part["planned"] is not None:
+        lines.append(f"    {wording.planned(part)}")
     if verdict["estimate"] is not None:
         interval = wording.bounds(part, verdict["interval"])
         lines.append(

@@ -8,6 +8,7 @@ import sys
 
 import click
 import pytest
+import yaml
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
@@ -224,6 +225,21 @@ def test_why_leads_from_the_verdict_to_key_parameters_code_and_data(toy, robustn
     assert re.search(r"from toy2020/laptop/seed4/record: treated 0\.\d+ \(n=300\)", out)
     assert f"key 0000000000000004, code and data {source}\n" in out
     assert 'parameters {"size": 300}' in out and "data mnist" in out and "torch 2.14.1" in out
+
+
+def test_why_of_a_part_tells_of_it_alone(toy, robustnb, recorded):
+    path = toy.claims / "toy2020.yaml"
+    plain = yaml.safe_load(path.read_text())
+    plain["claims"]["C1"]["parts"]["other"] = plain["claims"]["C1"]["parts"]["more"]
+    path.write_text(yaml.safe_dump(plain, allow_unicode=True))
+    whole = robustnb("why", "toy2020.C1")[1]
+    code, out, _ = robustnb("why", "toy2020.C1.more")
+    assert code == 0 and out.startswith("toy2020.C1: ")
+    named = re.findall(r"^  (toy2020\.C1\.\w+): ", out, re.MULTILINE)
+    assert named == ["toy2020.C1.more"]
+    assert len(re.findall(r"^  (toy2020\.C1\.\w+): ", whole, re.MULTILINE)) == 2
+    code, _, told = robustnb("why", "toy2020.C1.mroe")
+    assert code == 2 and "did you mean 'toy2020.C1.more'" in told
 
 
 def test_why_as_json_holds_every_run_behind_the_verdict(robustnb, recorded):
