@@ -128,10 +128,8 @@ def _remark(part: Json) -> str:
     found = part["profiles"][profile]
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
     told = [] if quiet else [found["text"]]
-    if found["mde"] is not None and found["group"] == "inconclusive":
-        size = wording.quantity(part, found["mde"]).lstrip("+")
-        told.append(f"80 % power needs a difference of {size}")
-        told += [wording.planned(part)] if part["planned"] else []
+    if part["planned"] and found["group"] == "inconclusive":
+        told.append(wording.planned(part))
     for seed, run in ((found["local"] or {}).get("runs") or {}).items():
         place = "inside" if run["within"] else "outside"
         told.append(

@@ -169,7 +169,7 @@ def test_the_papers_numbers_are_told_below_the_table_and_the_recalled_ones_marke
 def test_an_inconclusive_part_says_which_difference_it_could_have_seen(show, made):
     text = block(show, [made(seed, 0.5, 0.5) for seed in SEEDS])
     assert "inconclusive" in text
-    assert re.search(r"- \*treated against control\*: .*80 % power needs a difference of ", text)
+    assert re.search(r"- \*treated against control\*: .*80 % power would have seen ", text)
     assert "; planned for 5.0 points (a guess), seen with a power of 0.9" in text
 
 
