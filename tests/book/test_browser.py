@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1280, "height": 800}
 DRAWN = "() => !window.MathJax || (MathJax.startup && MathJax.startup.promise.then(() => true))"
@@ -100,7 +101,8 @@ def check_formulas(tab: Any, *, wanted: int = 0) -> None:
 
 def test_a_page_draws_its_formulas_and_asks_nobody(browser: Any, address: str, page: str) -> None:
     with shown(browser, f"{address}/{page}.html", viewport=LAPTOP) as (tab, seen):
-        check_formulas(tab, wanted=1 if "/papers/" in page else 0)
+        source = NOTEBOOKS / f"{Path(page).name}.md"
+        check_formulas(tab, wanted=int(source.is_file() and "$" in source.read_text("utf-8")))
         assert tab.evaluate(TOO_WIDE) == []
     assert seen.errors == []
     assert outside(seen, address) == []
