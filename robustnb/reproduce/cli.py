@@ -194,12 +194,11 @@ def why_command(claim: str, as_json: bool) -> None:
     from robustnb.reproduce.registry import load_all
 
     claims = [c for paper in load_all(project.claims).values() for c in paper.claims]
-    parts = {part.id for c in claims for part in c.parts}
-    if claim not in parts | {c.id for c in claims}:
-        near = [part for part in parts if part.startswith(claim.rpartition(".")[0] + ".")]
-        raise unknown(
-            "claim", claim, [c.id for c in claims] + (near if claim.count(".") > 1 else [])
-        )
+    parts = [part.id for c in claims for part in c.parts]
+    known = [c.id for c in claims]
+    if claim not in known + parts:
+        siblings = [p for p in parts if p.rpartition(".")[0] == claim.rpartition(".")[0]]
+        raise unknown("claim", claim, known + siblings)
     from robustnb.reproduce import show
     from robustnb.reproduce.pipeline import draw_ledger
 
