@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy(
         "Ensemble": "robustnb.attacks.ensemble",
         "EnsembleEvaluation": "robustnb.attacks.ensemble",
         "Evaluation": "robustnb.attacks.evaluation",
-        "Judge": "robustnb.attacks.judge",
+        "ModelQueries": "robustnb.attacks.queries",
         "Outcome": "robustnb.attacks.outcome",
         "Transfer": "robustnb.attacks.crossing",
         "apgd": "robustnb.attacks.momentum",

@@ -8,22 +8,32 @@ in all: that of the last iterate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from robustnb.attacks import checks, geometry
 from robustnb.attacks.geometry import Clip, Norm
-from robustnb.attacks.judge import Judge, LossName
 from robustnb.attacks.losses import Loss
-from robustnb.models.modes import Model, evaluating
+from robustnb.attacks.objective import LossName, ModelObjective, Value
+from robustnb.attacks.queries import ModelQueries, gradient, usable
+from robustnb.models.modes import Model, eval_mode
 
 Keep = Literal["worst", "last"]
 Start = Literal["uniform", "zero", "gaussian"]
 Step = float | Tensor | Sequence[float]
 _TRADES_NOISE = 0.001  # standard deviation of the start in Zhang 2019's code
+
+
+class Objective(Protocol):
+    """What the loop climbs: x_adv (N, ...) to a loss for each example, with its gradient if asked.
+
+    `fooled` may be None where there is no verdict.
+    """
+
+    def __call__(self, x_adv: Tensor, *, grad: bool) -> Value:
+        """The value at x_adv."""
 
 
 class Climb(NamedTuple):
@@ -64,20 +74,22 @@ def pgd(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; the model's modes are restored and its parameters get no gradient.
     """
-    checks.check_attack(model, x, y, eps=eps, step=step, steps=steps, norm=norm, clip=clip)
-    checks.check_restarts(restarts, start)
+    eps, step, steps = checks.check_attack(
+        model, x, y, eps=eps, step=step, steps=steps, norm=norm, clip=clip
+    )
+    restarts = checks.check_restarts(restarts, start)
     checks.check_choice("keep", keep, ("worst", "last"))
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     best: Climb | None = None
-    with evaluating(model):
-        judge = Judge(model, y, loss=loss, targets=targets).prepare(x)
+    with eval_mode(model):
+        objective = ModelObjective(ModelQueries(model), y, loss=loss, targets=targets).prepare(x)
         for _ in range(restarts):
             begin = start_point(x, start, eps=eps, norm=norm, generator=generator)
             if keep == "worst":
                 begin = geometry.project(begin, x, eps=eps, norm=norm, clip=clip)
             found = climb(
-                judge, x, eps=eps, step=step, steps=steps, norm=norm, begin=begin, keep=keep,
+                objective, x, eps=eps, step=step, steps=steps, norm=norm, begin=begin, keep=keep,
                 clip=clip, score_last=keep == "worst" or restarts > 1,
             )  # fmt: skip
             best = found if best is None else _worse(best, found)
@@ -124,11 +136,11 @@ def ascend(
     (Zhang 2019's code does not clip its noise); keep="worst" projects it first, since it may be
     kept. Guarantee: as `pgd`, except that modes are the caller's business.
     """
-    checks.check_steps(step, steps)
+    step, steps = checks.check_steps(step, steps)
     if keep == "worst":
         start_point = geometry.project(start_point, x, eps=eps, norm=norm, clip=clip)
     return climb(
-        lambda x_adv: (objective(x_adv), None), x, eps=eps, step=step, steps=steps, norm=norm,
+        _Plain(objective), x, eps=eps, step=step, steps=steps, norm=norm,
         begin=start_point, keep=keep, clip=clip, score_last=keep == "worst",
     ).x_adv  # fmt: skip
 
@@ -151,8 +163,22 @@ def start_point(
     return x.detach() + _TRADES_NOISE * noise.to(x.device)
 
 
+class _Plain:
+    """A function of x_adv alone as the loop wants it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, x_adv: Tensor, *, grad: bool) -> Value:
+        leaf = x_adv.detach().requires_grad_(grad)
+        with torch.set_grad_enabled(grad):
+            loss = self.function(leaf)
+        slope = usable(gradient(loss, leaf))[0] if grad else None
+        return Value(loss.detach(), None, slope)
+
+
 def climb(
-    judge: Callable[[Tensor], tuple[Tensor, Tensor | None]],
+    objective: Objective,
     x: Tensor,
     *,
     eps: float | Tensor,
@@ -164,54 +190,25 @@ def climb(
     clip: Clip,
     score_last: bool,
 ) -> Climb:
-    """The loop. `judge` maps x_adv to (loss (N,), fooled (N,) or None); nothing is checked."""
+    """The loop; nothing is checked. Gradients that are not finite move nothing (`usable`)."""
     x = x.detach()
     project = geometry.projector(x, eps=eps, norm=norm, clip=clip)
     best: Climb | None = None
     at = begin.detach()
     for size in _step_sizes(step, steps, x):
-        leaf = at.clone() if at is begin else at  # never mark the caller's tensor
-        loss, hit, grad = _value_and_gradient(judge, leaf)
-        leaf = leaf.detach()
-        best = _better(best, Climb(leaf, loss, hit, leaf), keep)
+        loss, hit, grad = objective(at, grad=True)
+        best = _better(best, Climb(at, loss, hit, at), keep)
+        assert grad is not None
         if norm == "l1" and clip is not None:
-            grad = _unblocked(grad, leaf, clip)
+            grad = _unblocked(grad, at, clip)
         move = geometry.direction(grad, norm)
-        at = project(leaf + size * move if isinstance(size, Tensor) else leaf.add(move, alpha=size))
+        at = project(at + size * move if isinstance(size, Tensor) else at.add(move, alpha=size))
     if score_last:
-        with torch.no_grad():
-            loss, hit = judge(at)
+        loss, hit, _ = objective(at, grad=False)
         best = _better(best, Climb(at, loss, hit, at), keep)
     assert best is not None
     kept = best.x_adv if keep == "worst" else at
     return best._replace(x_adv=kept, last=at)
-
-
-def _value_and_gradient(
-    judge: Callable[[Tensor], tuple[Tensor, Tensor | None]], x_adv: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    rows = judge.parts(x_adv) if isinstance(judge, Judge) else [slice(0, len(x_adv))]
-    if not isinstance(judge, Judge) or len(rows) == 1:
-        return _slope(judge, x_adv.requires_grad_())
-    found = [_slope(partial(judge.of, part), x_adv[part].requires_grad_()) for part in rows]
-    loss, hit, grad = zip(*found, strict=True)
-    return torch.cat(loss), torch.cat(hit), torch.cat(grad)
-
-
-def _slope(
-    judge: Callable[[Tensor], tuple[Tensor, Tensor | None]], x_adv: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    with torch.enable_grad():
-        loss, hit = judge(x_adv)
-        total = loss.sum()
-    if not loss.requires_grad:
-        raise ValueError(
-            "the loss has no gradient with respect to the images; the model or the loss detaches "
-            "them (no_grad, .detach(), .argmax(), numpy)"
-        )
-    # Only towards x_adv: autograd skips the parameters' gradients altogether.
-    (grad,) = torch.autograd.grad(total, x_adv)
-    return loss.detach(), hit, grad
 
 
 def _better(best: Climb | None, new: Climb, keep: Keep) -> Climb:
@@ -239,7 +236,7 @@ def _step_sizes(step: Step, steps: int, x: Tensor) -> list[float] | list[Tensor]
     if isinstance(step, Tensor):
         column = step.to(x).expand(len(x)).reshape(-1, *[1] * (x.ndim - 1))
         return [column] * steps
-    return [float(step)] * steps if isinstance(step, (int, float)) else [float(s) for s in step]
+    return [step] * steps if isinstance(step, float) else [float(size) for size in step]
 
 
 def _unblocked(grad: Tensor, x_adv: Tensor, clip: tuple[float, float]) -> Tensor:

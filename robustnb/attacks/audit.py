@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robustnb.attacks import masking
+from robustnb.attacks import checks, masking
 from robustnb.attacks.crossing import craft, transfer
 from robustnb.attacks.ensemble import Ensemble
 from robustnb.attacks.evaluation import Evaluation, evaluate
@@ -18,7 +18,9 @@ from robustnb.attacks.losses import cross_entropy, fooled, margin
 from robustnb.attacks.masking import Finding, finding
 from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.protocol import Attack, half_cosine
-from robustnb.models.modes import Model, evaluating
+from robustnb.attacks.queries import ModelQueries
+from robustnb.models.modes import Model, eval_mode
+from robustnb.scalars import whole
 
 _FLAT = 0.01  # share of examples by which a curve may still fall at its end
 _ROUNDING = 1e-9  # 0.61 - 0.60 is more than 0.01 in floating point
@@ -48,6 +50,11 @@ def self_audit(
     square: the black-box attack alone is not stronger; transfer (with a `source` model): nor are
     examples made on another model. An ensemble's `findings` ask more of Square.
     """
+    checks.check_attack(
+        model, x, y, eps=attack.eps, step=attack.step, steps=attack.steps, norm=attack.norm,
+        clip=attack.clip,
+    )  # fmt: skip
+    batch_size, queries = checks.check_batch_size(batch_size), whole("queries", queries)
     seed = int(torch.randint(2**62, (1,), generator=generator, device=_device(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
     with masking.seeded(seed % 2**62, x.device):
@@ -108,24 +115,25 @@ class _Accuracy:
 
 
 def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256) -> Finding:
-    """The share of correctly classified examples whose cross-entropy gradient is exactly 0."""
-    zeros = []
-    with evaluating(model):
+    """The share of correct examples whose cross-entropy gradient is 0, or not finite throughout."""
+    batch_size = checks.check_batch_size(batch_size)
+    checks.check_gradients_allowed(model)
+    none, queries = [], ModelQueries(model)
+    with eval_mode(model):
         correct = ~fooled(clean_logits(model, x, y, batch_size=batch_size), y)
         for images, labels in zip(
             torch.split(x, batch_size), torch.split(y, batch_size), strict=True
         ):
-            leaf = images.detach().clone().requires_grad_()
-            with torch.enable_grad():
-                loss = cross_entropy(model(leaf), labels).sum()
-            (grad,) = torch.autograd.grad(loss, leaf)
-            zeros.append((grad == 0).flatten(1).all(1))
+            grad = queries.loss_and_grad(images, labels, cross_entropy).grad
+            assert grad is not None
+            none.append((grad == 0).flatten(1).all(1))
     count = max(int(correct.sum()), 1)
-    share = float((torch.cat(zeros) & correct).sum()) / count
+    share = float((torch.cat(none) & correct).sum()) / count if none else 0.0
     return finding(
         share <= _ZERO_SHARE,
         share,
-        f"{share:.1%} of the correct examples have a zero gradient (at most {_ZERO_SHARE:.0%}); "
+        f"{share:.1%} of the correct examples have a gradient of zero, or none that is finite "
+        f"(at most {_ZERO_SHARE:.0%}); "
         "more means saturated or masked gradients: use the margin loss",
     )
 
@@ -137,7 +145,7 @@ def _loss(robust: _Accuracy, attack: Attack) -> Finding:
     """
     model, x, y, size = robust.model, robust.x, robust.y, robust.batch_size
     once = replace(attack, restarts=1)
-    with evaluating(model):
+    with eval_mode(model):
         clean = margin(clean_logits(model, x, y, batch_size=size), y)
         correct, after = clean < 0, clean
         curve = {0: _mean(clean[correct])}

@@ -16,8 +16,9 @@ from robustnb.attacks import checks, geometry
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import margin
 from robustnb.attacks.momentum import Found
-from robustnb.attacks.oracle import Oracle
-from robustnb.models.modes import Model, evaluating
+from robustnb.attacks.queries import ModelQueries
+from robustnb.models.modes import Model, eval_mode
+from robustnb.scalars import whole
 
 _FIRST_SHARE = 0.8  # of the image that the first windows cover
 _HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries, section 5
@@ -45,30 +46,31 @@ def square(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; never weaker than x; more restarts never give a weaker image; modes are restored.
     """
-    checks.check_attack(model, x, y, eps=eps, step=1.0, steps=1, norm=norm, clip=clip)
-    checks.check_restarts(restarts, "uniform")
-    if isinstance(queries, bool) or not isinstance(queries, int) or queries < 1:
-        raise ValueError(f"queries must be an integer >= 1, got {queries!r}")
+    eps, _, _ = checks.check_attack(
+        model, x, y, eps=eps, step=1.0, steps=1, norm=norm, clip=clip, gradients=False
+    )
+    restarts = checks.check_restarts(restarts, "uniform")
+    queries = whole("queries", queries)
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
-    oracle, x = Oracle(model), x.detach()
-    with evaluating(model):
-        checks.check_classes(y, oracle.logits(x))
-        loss, hit = oracle.verdict(x, y, margin)
+    model_queries, x = ModelQueries(model), x.detach()
+    with eval_mode(model):
+        checks.check_classes(y, model_queries.logits(x))
+        loss, hit, *_ = model_queries.loss_and_misclassified(x, y, margin)
         best = Found(x.clone(), loss, hit)
         for _ in range(restarts):
             device = None if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
             best = best.worse(
                 random_search(
-                    oracle, x, y, eps=eps, queries=queries, norm=norm, clip=clip, seed=seed
+                    model_queries, x, y, eps=eps, queries=queries, norm=norm, clip=clip, seed=seed
                 )
             )
     return best.x_adv
 
 
 def random_search(
-    oracle: Oracle,
+    model_queries: ModelQueries,
     x: Tensor,
     y: Tensor,
     *,
@@ -83,7 +85,7 @@ def random_search(
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
     painter = _Painter(x, radii, norm, clip, seed)
     row = torch.arange(len(x), device=x.device)
-    loss, hit = oracle.verdict(painter.at, y, margin)
+    loss, hit, *_ = model_queries.loss_and_misclassified(painter.at, y, margin)
     found = Found(painter.at.clone(), loss.clone(), hit.clone())
     for query in range(1, queries):
         if stop and query % _PACK == 1 and bool(hit.any()):
@@ -94,7 +96,7 @@ def random_search(
                 return found
             painter.keep(alive)
         painter.paint(query / queries)
-        new_loss, new_hit = oracle.verdict(painter.at, y, margin)
+        new_loss, new_hit, *_ = model_queries.loss_and_misclassified(painter.at, y, margin)
         better = torch.where(new_hit == hit, new_loss > loss, new_hit)
         painter.undo(~better)
         loss, hit = torch.where(better, new_loss, loss), hit | new_hit

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustnb.attacks.geometry import NORMS, Clip
+from robustnb.models.ask import check_finite, check_form, tensors_of
+from robustnb.scalars import finite, is_scalar, real, whole
+
+_PIXELS = " in pixel units (8/255, not 8)"
+_ROUNDING = 1e-3  # of the box: what float arithmetic and file formats put on top
 
 
 def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
@@ -27,10 +34,22 @@ def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("x holds NaN or infinite values; clean the data before attacking it")
     if clip is not None and (low < clip[0] or high > clip[1]):
-        raise ValueError(
-            f"x must be in [{clip[0]:g}, {clip[1]:g}], got [{low:.3g}, {high:.3g}]; put Normalize "
-            "inside the model: Sequential(Normalize(mean, std), net)"
+        raise ValueError(_outside(low, high, clip))
+
+
+def _outside(low: float, high: float, clip: tuple[float, float]) -> str:
+    """By how much images leave the box, and what to do about it."""
+    excess, width = max(clip[0] - low, high - clip[1]), clip[1] - clip[0]
+    if excess <= _ROUNDING * width:
+        return (
+            f"x must be in [{clip[0]:g}, {clip[1]:g}] and leaves it by {excess:.2g}, as rounding "
+            f"does; use x.clamp({clip[0]:g}, {clip[1]:g})"
         )
+    return (
+        f"x must be in [{clip[0]:g}, {clip[1]:g}], got [{low:.7g}, {high:.7g}]; put Normalize "
+        "inside the model: Sequential(Normalize(mean, std), net), or use x / 255 for bytes, or "
+        "name the box of your images: clip=(low, high)"
+    )
 
 
 def check_labels(y: Tensor, x: Tensor) -> None:
@@ -64,38 +83,82 @@ def check_classes(y: Tensor, logits: Tensor) -> None:
 
 def check_logits(logits: Tensor, count: int) -> None:
     """Refuse a model's output unless it is finite logits (N, classes) or scores (N,)."""
-    if logits.ndim not in (1, 2) or len(logits) != count:
+    check_form(logits, count)
+    check_finite(logits)
+
+
+def check_loss(value: Tensor, count: int) -> None:
+    """Refuse a loss that is not one value per example, (N,)."""
+    if value.shape != (count,):
         raise ValueError(
-            f"the model must return logits ({count}, classes) or scores ({count},), got shape "
-            f"{tuple(logits.shape)}; flatten its output"
-        )
-    if not bool(torch.isfinite(logits).all()):
-        raise ValueError(
-            "the model returned NaN or infinite logits; a NaN never counts as fooled, so the "
-            "attack would overstate robustness. Check the weights (training diverged?)"
+            f"the loss must give one value per example ({count},), got shape "
+            f'{tuple(value.shape)}; use reduction="none"'
         )
 
 
-def check_eps(eps: float | Tensor, count: int) -> None:
-    """Refuse a radius that is negative, NaN or infinite, or a tensor that is not (N,)."""
-    value = torch.as_tensor(eps, dtype=torch.float64)
-    if value.ndim > 1 or (value.ndim == 1 and len(value) != count):
+def check_eps(eps: float | Tensor, count: int) -> float | Tensor:
+    """The radius as a float, or as the tensor (N,) it is.
+
+    ValueError if it is negative, NaN or infinite.
+    """
+    if is_scalar(eps):
+        return check_radius(eps)
+    value = torch.as_tensor(eps)
+    if value.ndim != 1 or len(value) != count:
         raise ValueError(
             f"eps must be a number or a tensor ({count},), got shape {tuple(value.shape)}"
         )
     if not bool((torch.isfinite(value) & (value >= 0)).all()):
-        raise ValueError(f"eps must be finite and >= 0 in pixel units (8/255, not 8), got {eps}")
+        raise ValueError(f"eps must be finite and >= 0{_PIXELS}, got {eps}")
+    return value
 
 
-def check_steps(step: float | Tensor | Sequence[float], steps: int) -> None:
-    """Refuse no steps, a step size that is not positive, or a schedule of another length."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {steps!r}; for no attack use eps=0")
-    if not isinstance(step, (int, float, Tensor)) and len(step) != steps:
-        raise ValueError(f"step lists {len(step)} sizes for {steps} steps; give one size per step")
-    value = torch.as_tensor(step, dtype=torch.float64)
-    if not bool((torch.isfinite(value) & (value >= 0)).all()):
-        raise ValueError(f"step must be finite and >= 0, got {step}; try 2.5 * eps / steps")
+def check_radius(eps: float | Tensor) -> float:
+    """One radius for all examples, as a float; ValueError if it is negative, NaN or infinite."""
+    if not is_scalar(eps):
+        raise ValueError(f"eps must be one number for all examples, got {eps!r}")
+    value = real("eps", eps)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"eps must be finite and >= 0{_PIXELS}, got {value}")
+    return value
+
+
+def warn_of_bytes(eps: float | Tensor, norm: str, clip: Clip, size: int) -> None:
+    """Warn of a radius beyond which there is no image: mostly 8 where 8/255 was meant.
+
+    size: the number of coordinates of an image.
+    """
+    if clip is None:
+        return
+    reach = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm] * (clip[1] - clip[0])
+    largest = float(torch.as_tensor(eps, dtype=torch.float64).amax()) if size else 0.0
+    if largest > reach:
+        warnings.warn(
+            f"eps = {largest:g} is larger than the whole box [{clip[0]:g}, {clip[1]:g}] (at most "
+            f"{reach:g} in {norm}), so every image is allowed; eps is in pixel units: 8/255, not 8",
+            stacklevel=4,
+        )
+
+
+def check_steps(
+    step: float | Tensor | Sequence[float], steps: int
+) -> tuple[float | Tensor | list[float], int]:
+    """The step size (one, one for each example, or one for each step) and the number of steps.
+
+    ValueError for no steps, a size that is negative or not finite, or a list of another length.
+    """
+    steps = whole("steps", steps, hint="; for no attack use eps=0")
+    hint = "; try 2.5 * eps / steps"
+    if is_scalar(step):
+        return finite("step", step, least=0, hint=hint), steps
+    if isinstance(step, Tensor):
+        if not bool((torch.isfinite(step) & (step >= 0)).all()):
+            raise ValueError(f"step must be finite and >= 0, got {step}{hint}")
+        return step, steps
+    sizes = [finite("step", size, least=0, hint=hint) for size in cast(Sequence[float], step)]
+    if len(sizes) != steps:
+        raise ValueError(f"step lists {len(sizes)} sizes for {steps} steps; give one size per step")
+    return sizes, steps
 
 
 def check_choice(what: str, value: object, known: Sequence[str]) -> None:
@@ -111,7 +174,7 @@ def check_norm(norm: str) -> None:
 
 def check_place(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Refuse images whose device or dtype is not the model's."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    first = next((t for t in tensors_of(model) if t.dtype.is_floating_point), None)
     if first is None:
         return
     if first.device != x.device:
@@ -119,6 +182,20 @@ def check_place(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     if first.dtype != x.dtype:
         raise TypeError(
             f"the model is {first.dtype} and x is {x.dtype}; use x.to(...) or model.to(...)"
+        )
+
+
+def check_gradients_allowed(model: Callable[[Tensor], Tensor]) -> None:
+    """Refuse to look for gradients where autograd is off for good."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "this needs gradients, and torch.inference_mode() is on here, which turns them off for "
+            "good; call it outside that block, or use torch.no_grad() there instead"
+        )
+    if any(tensor.is_inference() for tensor in tensors_of(model)):
+        raise RuntimeError(
+            "the model was made or loaded inside torch.inference_mode(), so no gradient passes "
+            "through its weights; make it outside that block"
         )
 
 
@@ -132,26 +209,30 @@ def check_attack(
     steps: int,
     norm: str,
     clip: Clip,
-) -> None:
-    """All the checks that need no pass through the model."""
+    gradients: bool = True,
+) -> tuple[float | Tensor, float | Tensor | list[float], int]:
+    """All the checks that need no pass through the model; eps, step and steps as plain numbers."""
     check_images(x, clip)
     check_labels(y, x)
-    check_eps(eps, len(x))
-    check_steps(step, steps)
+    eps = check_eps(eps, len(x))
+    step, steps = check_steps(step, steps)
     check_norm(norm)
     check_place(model, x)
+    warn_of_bytes(eps, norm, clip, x[0].numel() if len(x) else 0)
+    if gradients:
+        check_gradients_allowed(model)
+    return eps, step, steps
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Refuse anything but a whole number of examples."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+def check_batch_size(batch_size: int) -> int:
+    """The batch size as an int; ValueError for anything but a whole number of examples."""
+    return whole("batch_size", batch_size)
 
 
-def check_restarts(restarts: int, start: str) -> None:
-    """Refuse less than one restart, and several from the same point."""
+def check_restarts(restarts: int, start: str) -> int:
+    """The restarts as an int; ValueError for less than one, and several from the same point."""
     check_choice("start", start, ("uniform", "zero", "gaussian"))
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-        raise ValueError(f"restarts must be an integer >= 1, got {restarts!r}")
+    restarts = whole("restarts", restarts)
     if restarts > 1 and start == "zero":
         raise ValueError('every restart from start="zero" is the same; use start="uniform"')
+    return restarts

@@ -18,11 +18,12 @@ from torch import Tensor
 from robustnb.attacks import checks, geometry
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import fooled, margin
-from robustnb.attacks.oracle import Oracle
 from robustnb.attacks.plane import onto_plane
+from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.ratio import other_classes
 from robustnb.attacks.tangent import quick_step
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.modes import Model, eval_mode
+from robustnb.scalars import whole
 
 _BEYOND = 1.05  # eta: how far past the plane a step goes
 _DRAWN = 0.1  # alpha_max: the most that a step is drawn towards x
@@ -58,15 +59,16 @@ def fab(
     that is misclassified as it stands comes back to the bit with size 0; more restarts never give
     a larger size; modes are restored.
     """
-    checks.check_attack(model, x, y, eps=0.0, step=1.0, steps=steps, norm=norm, clip=clip)
-    checks.check_restarts(restarts, "uniform")
-    if isinstance(targets, bool) or not isinstance(targets, int) or targets < 1:
-        raise ValueError(f"targets must be an integer >= 1, got {targets!r}")
+    _, _, steps = checks.check_attack(
+        model, x, y, eps=0.0, step=1.0, steps=steps, norm=norm, clip=clip
+    )
+    restarts = checks.check_restarts(restarts, "uniform")
+    targets = whole("targets", targets)
     if len(x) == 0:
         return Closest(x.detach().clone(), x.new_zeros(0))
-    oracle, x = Oracle(model), x.detach()
-    with evaluating(model):
-        logits = oracle.logits(x)
+    queries, x = ModelQueries(model), x.detach()
+    with eval_mode(model):
+        logits = queries.logits(x)
         checks.check_classes(y, logits)
         aims = other_classes(logits, y, targets)
         best = Closest(x.clone(), torch.where(fooled(logits, y), 0.0, torch.inf).to(x.dtype))
@@ -77,7 +79,7 @@ def fab(
                 reach = best.size.where(best.size.isfinite(), torch.ones_like(best.size)) / 2
                 begin = x + _column(reach, x) * unit if restart else x
                 found = closest_towards(
-                    oracle, x[todo], y[todo], aim[todo], norm=norm, steps=steps,
+                    queries, x[todo], y[todo], aim[todo], norm=norm, steps=steps,
                     begin=begin[todo], clip=clip,
                 )  # fmt: skip
                 _keep_nearer(best, found, todo)
@@ -85,7 +87,7 @@ def fab(
 
 
 def closest_towards(
-    oracle: Oracle,
+    queries: ModelQueries,
     x: Tensor,
     y: Tensor,
     aim: Tensor,
@@ -101,7 +103,7 @@ def closest_towards(
     Any misclassified image counts, whatever its class. With `within` an example is done as soon
     as its size is at most that.
     """
-    search = _Search(oracle, x.detach(), y, aim, norm, clip, begin if clip is None
+    search = _Search(queries, x.detach(), y, aim, norm, clip, begin if clip is None
                      else begin.clamp(*clip))  # fmt: skip
     for k in range(steps):
         search.step()
@@ -117,9 +119,16 @@ class _Search:
     """Where the examples still searched for are, and the nearest image of each."""
 
     def __init__(
-        self, oracle: Oracle, x: Tensor, y: Tensor, aim: Tensor, norm: Norm, clip: Clip, at: Tensor
+        self,
+        queries: ModelQueries,
+        x: Tensor,
+        y: Tensor,
+        aim: Tensor,
+        norm: Norm,
+        clip: Clip,
+        at: Tensor,
     ) -> None:
-        self.oracle, self.norm, self.clip = oracle, norm, clip
+        self.queries, self.norm, self.clip = queries, norm, clip
         self.x, self.y, self.aim, self.at = x, y, aim, at
         self.row = torch.arange(len(x), device=x.device)
         self.near = Closest(x.clone(), x.new_full((len(x),), torch.inf))
@@ -177,7 +186,8 @@ class _Search:
 
     def _plane(self) -> tuple[Tensor, Tensor]:
         """The normal of the tangent plane at the iterate, and the gain that leads onto it."""
-        loss, hit, grad = self.oracle.slope(self.at, self.y, _lead, self.aim)
+        loss, hit, grad, _ = self.queries.loss_and_grad(self.at, self.y, _lead, self.aim)
+        assert grad is not None
         self._note(self.at, hit)
         return grad, -loss.double()
 
@@ -195,7 +205,7 @@ class _Search:
         return image if self.clip is None else image.clamp(*self.clip)
 
     def _ask(self, at: Tensor) -> Tensor:
-        hit = fooled(self.oracle.logits(at), self.y)
+        hit = fooled(self.queries.logits(at), self.y)
         self._note(at, hit)
         return hit
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from robustnb.attacks import checks
 from robustnb.attacks.ascent import climb
-from robustnb.attacks.judge import Judge
 from robustnb.attacks.losses import fooled, margin
+from robustnb.attacks.objective import ModelObjective
 from robustnb.attacks.outcome import clean_logits
 from robustnb.attacks.protocol import Attack
 from robustnb.attacks.pursuit import run_seeds, starts
+from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.rates import Rate, rate
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.modes import Model, eval_mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +62,24 @@ def craft(
         model, x, y, eps=attack.eps, step=attack.step, steps=attack.steps, norm=attack.norm,
         clip=attack.clip,
     )  # fmt: skip
+    batch_size = checks.check_batch_size(batch_size)
     if attack.eps == 0 or len(x) == 0:
         return x.detach().clone()
     best, worst = x.detach().clone(), x.new_full((len(x),), -torch.inf)
-    with evaluating(model):
+    queries = ModelQueries(model)
+    with eval_mode(model):
         for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
             begin = starts(x, attack, seed)
             for first in range(0, len(x), batch_size):
                 rows = slice(first, first + batch_size)
-                judge = Judge(model, y[rows], loss=loss).prepare(x[rows])
+                objective = ModelObjective(queries, y[rows], loss=loss).prepare(x[rows])
                 found = climb(
-                    judge, x[rows], eps=attack.eps, step=attack.sizes(), steps=attack.steps,
+                    objective, x[rows], eps=attack.eps, step=attack.sizes(), steps=attack.steps,
                     norm=attack.norm, begin=begin[rows], keep="worst", clip=attack.clip,
                     score_last=True,
                 ).x_adv  # fmt: skip
-                with torch.no_grad():  # the margin, since values of two losses do not compare
-                    score = margin(model(found), y[rows])
+                # the margin, since values of two losses do not compare
+                score = margin(queries.logits(found), y[rows])
                 take = score > worst[rows]
                 best[rows] = torch.where(take.reshape(-1, *[1] * (x.ndim - 1)), found, best[rows])
                 worst[rows] = torch.where(take, score, worst[rows])
@@ -99,7 +102,7 @@ def transfer(
     def correct(model: Model, images: Tensor) -> Tensor:
         if len(x) == 0:
             return torch.ones_like(y, dtype=torch.bool)
-        with evaluating(model):
+        with eval_mode(model):
             return ~fooled(clean_logits(model, images, y, batch_size=batch_size), y)
 
     checks.check_place(target, x)

@@ -21,11 +21,13 @@ from robustnb.attacks.closest import closest_towards
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import cross_entropy, fooled, margin
 from robustnb.attacks.momentum import is_local, momentum_ascent
-from robustnb.attacks.oracle import Oracle
-from robustnb.attacks.outcome import Counts, Passes, clean_logits
+from robustnb.attacks.outcome import Clean, Counts, Passes, clean_answers, clean_logits
+from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.ratio import dlr, other_classes
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.modes import Model, eval_mode
 from robustnb.progress import progress
+from robustnb.resume import path_of
+from robustnb.scalars import whole
 
 Member = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
 MEMBERS: tuple[Member, ...] = get_args(Member)
@@ -55,16 +57,20 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         """Refuse settings that no ensemble can have."""
-        checks.check_eps(self.eps, 1)
+        object.__setattr__(self, "eps", checks.check_radius(self.eps))
         checks.check_norm(self.norm)
         for what in ("steps", "targets", "restarts", "queries"):
-            value = getattr(self, what)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
+            object.__setattr__(self, what, whole(what, getattr(self, what)))
+        object.__setattr__(self, "attacks", tuple(self.attacks))
         if not self.attacks or len(set(self.attacks)) < len(self.attacks):
             raise ValueError(f"attacks must name some of {', '.join(MEMBERS)}, each once")
         for attack in self.attacks:
             checks.check_choice("attack", attack, MEMBERS)
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether any attack but Square runs."""
+        return set(self.attacks) != {"square"}
 
     @property
     def name(self) -> str:
@@ -182,40 +188,67 @@ def ensemble_evaluate(
     `batch_size`; an image counts only if it lies in ball and box; modes are restored. A model's
     own randomness is seeded as well, and the global generator is left alone.
     """
-    _check(model, x, y, ensemble, batch_size)
-    x, path = x.detach(), None if checkpoint is None else Path(checkpoint)
-    with evaluating(model):
-        with masking.seeded(0, x.device):
-            logits = clean_logits(model, x, y, batch_size=batch_size)
-            asked = masking.check_company(model, x, logits)
-        runs = ensemble.runs(logits.shape[1] if logits.ndim == 2 else 2)
-        saved = tally.load(path) if path else None
-        seeds = _seeds(runs, generator, saved[1]["facts"]["the seeds"] if saved else None)
-        facts = {
-            "the ensemble": ensemble.to_json(),
-            "the seeds": seeds,
-            **tally.digest(model, x, y),
-        }
-        if saved is not None and path is not None:
-            state = tally.resumed(saved, facts, x, path)
-        else:
-            natural = ~fooled(logits, y) if len(x) else torch.ones_like(y, dtype=torch.bool)
-            state = tally.Tally.begin(x, natural, len(runs))
-        _Attacks(model, x, y, logits, ensemble, runs, seeds, batch_size)(
-            state, tally.Keeper(path, facts)
-        )
-        lost = (state.felled_by >= 0).nonzero()[:, 0]
-        value = margin(logits, y) if len(x) else x.new_zeros(0)
-        with masking.seeded(2, x.device):
-            again = clean_logits(model, state.x_adv[lost], y[lost], batch_size=batch_size)
-        wrong = fooled(again, y[lost]) if len(lost) else lost > 0
-        if len(lost):
-            value[lost] = margin(again, y[lost])
-        findings = masking.findings(model, x, state, runs, wrong, batch_size=batch_size)
+    batch_size = _check(model, x, y, ensemble, batch_size)
+    x, path = x.detach(), path_of(checkpoint)
+    with eval_mode(model):
+        clean = clean_answers(model, x, y, batch_size=batch_size)
+        return run_ensemble(
+            model, x, y, clean, ensemble, batch_size=batch_size, generator=generator,
+            checkpoint=path,
+        )  # fmt: skip
+
+
+def run_ensemble(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    clean: Clean,
+    ensemble: Ensemble,
+    *,
+    batch_size: int,
+    generator: torch.Generator | None,
+    checkpoint: Path | None,
+) -> EnsembleEvaluation:
+    """`ensemble_evaluate` with the answers to the clean images at hand; nothing is checked."""
+    runs = ensemble.runs(clean.logits.shape[1] if clean.logits.ndim == 2 else 2)
+    state, keeper, seeds = _begin(model, x, y, clean, ensemble, runs, generator, checkpoint)
+    _Attacks(model, x, y, clean.logits, ensemble, runs, seeds, batch_size)(state, keeper)
+    lost = (state.felled_by >= 0).nonzero()[:, 0]
+    value = margin(clean.logits, y) if len(x) else x.new_zeros(0)
+    with masking.seeded(2, x.device):
+        again = clean_logits(model, state.x_adv[lost], y[lost], batch_size=batch_size)
+    wrong = fooled(again, y[lost]) if len(lost) else lost > 0
+    if len(lost):
+        value[lost] = margin(again, y[lost])
+    findings = masking.findings(model, x, state, runs, wrong, batch_size=batch_size)
     return EnsembleEvaluation(
         state.natural, state.standing, state.felled_by, value, state.x_adv, runs,
-        tuple(state.survivors), _passes(state, runs, len(x) + asked), findings, ensemble,
+        tuple(state.survivors), _passes(state, runs, clean.passes.forward), findings, ensemble,
     )  # fmt: skip
+
+
+def _begin(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    clean: Clean,
+    ensemble: Ensemble,
+    runs: Sequence[Run],
+    generator: torch.Generator | None,
+    path: Path | None,
+) -> tuple[tally.Tally, tally.Keeper, list[int]]:
+    """Where the evaluation stands, who saves it, and a seed for each run."""
+    saved = None if path is None else tally.load(path)
+    seeds = _seeds(runs, generator, saved[1]["facts"]["the seeds"] if saved else None)
+    facts: dict[str, Any] = {}
+    if path is not None:
+        facts = {"the ensemble": ensemble.to_json(), "the seeds": seeds}
+        facts |= tally.facts(model, x, y, ensemble.clip)
+    if saved is not None and path is not None:
+        state = tally.resumed(saved, facts, x, path)
+    else:
+        state = tally.Tally.begin(x, clean.correct, len(runs))
+    return state, tally.Keeper(path, facts), seeds
 
 
 class _Attacks:
@@ -257,23 +290,23 @@ class _Attacks:
         return self.x + noise
 
     def _batch(self, state: tally.Tally, rows: Tensor, run: Run, begin: Tensor | None) -> None:
-        oracle = Oracle(self.model)
+        queries = ModelQueries(self.model)
         if len(rows) == 0 or self.ensemble.eps == 0:
             return
         seed = (self.seeds[state.run] + int(rows[0])) % 2**62
         with masking.seeded(seed, self.x.device):
-            x_adv, fallen = self._attack(oracle, rows, run, begin, self.seeds[state.run])
+            x_adv, fallen = self._attack(queries, rows, run, begin, self.seeds[state.run])
         size = geometry.distance(x_adv, self.x[rows], self.ensemble.norm).double()
-        spent = [oracle.forward, oracle.backward, oracle.zero, oracle.broken]
+        spent = [queries.forward, queries.backward, queries.zero, queries.broken]
         state.enter(rows, fallen & (size <= self.ensemble.eps), x_adv, spent)
 
     def _attack(
-        self, oracle: Oracle, rows: Tensor, run: Run, begin: Tensor | None, seed: int
+        self, queries: ModelQueries, rows: Tensor, run: Run, begin: Tensor | None, seed: int
     ) -> tuple[Tensor, Tensor]:
         x, y, own = self.x[rows], self.y[rows], self.ensemble
         if run.attack == "square":
             found = random_search(
-                oracle, x, y, eps=own.eps, queries=own.queries, norm=own.norm, clip=own.clip,
+                queries, x, y, eps=own.eps, queries=own.queries, norm=own.norm, clip=own.clip,
                 seed=seed, stop=True,
             )  # fmt: skip
             return found.x_adv, found.fooled
@@ -282,12 +315,12 @@ class _Attacks:
         if run.attack == "fab-t":
             assert aim is not None
             near = closest_towards(
-                oracle, x, y, aim, steps=own.steps, norm=own.norm, begin=begin, clip=own.clip,
+                queries, x, y, aim, steps=own.steps, norm=own.norm, begin=begin, clip=own.clip,
                 within=own.eps,
             )  # fmt: skip
             return near.x_adv, near.size.isfinite()
         ascent = momentum_ascent(
-            oracle, x, y, eps=own.eps, steps=own.steps, norm=own.norm, begin=begin, aim=aim,
+            queries, x, y, eps=own.eps, steps=own.steps, norm=own.norm, begin=begin, aim=aim,
             loss=cross_entropy if run.attack == "apgd-ce" else dlr, clip=own.clip,
             local=is_local(run.restart, own.norm), stop=True,
         )  # fmt: skip
@@ -312,8 +345,11 @@ def _passes(state: tally.Tally, runs: Sequence[Run], clean: int) -> dict[str, Pa
     return total
 
 
-def _check(model: Model, x: Tensor, y: Tensor, ensemble: Ensemble, batch_size: int) -> None:
-    checks.check_batch_size(batch_size)
+def _check(model: Model, x: Tensor, y: Tensor, ensemble: Ensemble, batch_size: int) -> int:
     checks.check_images(x, ensemble.clip)
     checks.check_labels(y, x)
     checks.check_place(model, x)
+    checks.warn_of_bytes(ensemble.eps, ensemble.norm, ensemble.clip, x[:1].numel())
+    if ensemble.needs_gradients:
+        checks.check_gradients_allowed(model)
+    return checks.check_batch_size(batch_size)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks import checks
-from robustnb.attacks.ensemble import Ensemble, EnsembleEvaluation, ensemble_evaluate
-from robustnb.attacks.losses import fooled
-from robustnb.attacks.masking import Finding, check_company
-from robustnb.attacks.outcome import Counts, Outcome, Passes, clean_logits
+from robustnb.attacks.ensemble import Ensemble, EnsembleEvaluation, run_ensemble
+from robustnb.attacks.masking import Finding, gradients
+from robustnb.attacks.outcome import Counts, Outcome, Passes, clean_answers
 from robustnb.attacks.protocol import Attack
 from robustnb.attacks.pursuit import pursue, run_seeds
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.modes import Model, eval_mode
 from robustnb.progress import progress
+from robustnb.resume import path_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,7 @@ class Evaluation:
     passes: dict[str, Passes]
     attacks: tuple[Attack | Ensemble, ...]
     ensembles: dict[str, EnsembleEvaluation]
+    gradients: dict[str, Finding]
 
     def column(self, name: str) -> Tensor:
         """Correct on the clean image and under that attack, (N,) bool."""
@@ -49,12 +50,14 @@ class Evaluation:
 
     @property
     def findings(self) -> dict[str, Finding]:
-        """The signs of masking that the ensembles met, {check: {ok, value, why}}."""
-        return {
-            check: finding
-            for found in self.ensembles.values()
-            for check, finding in found.findings.items()
-        }
+        """The signs of masking that the attacks met, {check: {ok, value, why}}.
+
+        An ensemble's own checks, and "gradients under NAME" for every other attack.
+        """
+        met = dict(self.gradients)
+        for found in self.ensembles.values():
+            met |= found.findings
+        return met
 
     @property
     def strongest(self) -> Tensor:
@@ -85,30 +88,33 @@ def evaluate(
     depend on `batch_size`; the model's modes are restored. ValueError if answers depend on the
     other images of a batch.
     """
-    _check(model, x, y, attacks, batch_size, checkpoint)
+    batch_size = _check(model, x, y, attacks, batch_size, checkpoint)
     runs = [attack for attack in attacks if isinstance(attack, Attack)]
     total = sum(len(attack.runs()) * attack.steps for attack in runs)
-    with evaluating(model), progress("evaluate", total=total) as bar:
-        logits = clean_logits(model, x, y, batch_size=batch_size)
-        asked = check_company(model, x, logits)
-        natural = ~fooled(logits, y) if len(x) else torch.ones_like(y, dtype=torch.bool)
-        spent = {"natural": Passes(len(x) + asked, 0)}
-        found = Evaluation(natural, {}, {}, {}, spent, tuple(attacks), {})
+    x = x.detach()
+    with eval_mode(model), progress("evaluate", total=total) as bar:
+        clean = clean_answers(model, x, y, batch_size=batch_size)
+        spent = {"natural": clean.passes}
+        found = Evaluation(clean.correct, {}, {}, {}, spent, tuple(attacks), {}, {})
         for attack in attacks:
             if isinstance(attack, Ensemble):
-                own = ensemble_evaluate(
-                    model, x, y, ensemble=attack, batch_size=batch_size, generator=generator,
-                    checkpoint=checkpoint,
+                own = run_ensemble(
+                    model, x, y, clean, attack, batch_size=batch_size, generator=generator,
+                    checkpoint=path_of(checkpoint),
                 )  # fmt: skip
                 _enter_ensemble(found, own)
                 continue
             seeds = run_seeds(attack, generator)
-            outcome, survivors, passes = pursue(
-                model, x, y, logits, natural, attack, seeds, batch_size=batch_size
+            outcome, survivors, asked = pursue(
+                model, x, y, clean.logits, clean.correct, attack, seeds, batch_size=batch_size
             )
-            found.outcomes[attack.name], found.passes[attack.name] = outcome, passes
-            found.robust[attack.name] = natural & (outcome.run < 0)
+            found.outcomes[attack.name] = outcome
+            found.passes[attack.name] = Passes(asked.forward, asked.backward)
+            found.robust[attack.name] = clean.correct & (outcome.run < 0)
             found.survivors[attack.name] = survivors
+            found.gradients[f"gradients under {attack.name}"] = gradients(
+                asked.forward, asked.backward, asked.zero, asked.broken
+            )
             left = int(found.robust[attack.name].sum())
             bar.advance(attack.steps * len(seeds), note=f"{attack.name}: {left} stand")
     return found
@@ -129,8 +135,11 @@ def _enter_ensemble(found: Evaluation, own: EnsembleEvaluation) -> None:
 def _check(
     model: Model, x: Tensor, y: Tensor, attacks: Sequence[Attack | Ensemble], batch_size: int,
     checkpoint: Path | str | None,
-) -> None:  # fmt: skip
-    checks.check_batch_size(batch_size)
+) -> int:  # fmt: skip
+    if isinstance(attacks, Attack | Ensemble) or not all(
+        isinstance(attack, Attack | Ensemble) for attack in attacks
+    ):
+        raise TypeError(f"attacks must be a list of Attack and Ensemble, got {attacks!r}")
     ensembles = sum(isinstance(attack, Ensemble) for attack in attacks)
     if checkpoint is not None and ensembles != 1:
         raise ValueError(
@@ -144,3 +153,8 @@ def _check(
         checks.check_images(x, clip)
     checks.check_labels(y, x)
     checks.check_place(model, x)
+    for attack in attacks:
+        checks.warn_of_bytes(attack.eps, attack.norm, attack.clip, x[:1].numel())
+        if isinstance(attack, Attack) or attack.needs_gradients:
+            checks.check_gradients_allowed(model)
+    return checks.check_batch_size(batch_size)

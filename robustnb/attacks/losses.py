@@ -58,6 +58,17 @@ def fooled(logits: Tensor, y: Tensor) -> Tensor:
     return logits.argmax(1) != y
 
 
+def predicted(logits: Tensor) -> Tensor:
+    """The class of the largest logit, (N,) int64; of scores (N,) the sign, -1 or +1.
+
+    >>> predicted(torch.tensor([0.5, -2.0])).tolist()
+    [1, -1]
+    """
+    if logits.ndim == 1:
+        return torch.where(logits > 0, 1, -1)
+    return logits.argmax(1)
+
+
 def _two_columns(scores: Tensor) -> Tensor:
     return torch.stack([-scores / 2, scores / 2], dim=1)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.tally import Tally
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.ask import ask
+from robustnb.models.modes import Model, eval_mode
 
 if TYPE_CHECKING:
     from robustnb.attacks.ensemble import Run
@@ -41,7 +42,7 @@ def findings(
     """
     return {
         "deterministic": deterministic(model, x[:batch_size]),
-        "gradients": _gradients(state),
+        "gradients": gradients(*map(sum, zip(*state.passes, strict=True))),
         "black_box": _black_box(state, runs),
         "again": _again(again),
     }
@@ -52,7 +53,7 @@ def deterministic(model: Model, x: Tensor) -> Finding:
     answers = []
     for seed in (0, 1):
         with torch.no_grad(), seeded(seed, x.device):
-            answers.append(model(x) if len(x) else x)
+            answers.append(ask(model, x) if len(x) else x)
     apart = float((answers[0] - answers[1]).abs().amax()) if len(x) else 0.0
     return finding(
         apart == 0,
@@ -62,13 +63,13 @@ def deterministic(model: Model, x: Tensor) -> Finding:
     )
 
 
-def _gradients(state: Tally) -> Finding:
-    asked, zero, broken = (sum(row[column] for row in state.passes) for column in (1, 2, 3))
-    value = (zero + broken) / max(asked, 1)
+def gradients(forward: int, backward: int, zero: int, broken: int) -> Finding:
+    """How many of the gradients that an attack asked for gave it no direction; all in examples."""
+    value = (zero + broken) / max(backward, 1)
     return finding(
         value <= _SHARE,
         value,
-        f"{value:.1%} of {asked} gradients were zero or not finite (at most {_SHARE:.0%}); more "
+        f"{value:.1%} of {backward} gradients were zero or not finite (at most {_SHARE:.0%}); more "
         "means that they are masked: by rounding, saturation or overflow",
     )
 
@@ -103,10 +104,10 @@ def batch_invariance(model: Model, x: Tensor, *, batch_size: int = 256) -> Findi
     """Whether the answers to images depend on the images beside them, beyond rounding."""
     if len(x) == 0:
         return finding(True, 0.0, "no image was asked about")
-    with evaluating(model):
-        together = torch.cat([model(part) for part in torch.split(x, batch_size)])
+    with eval_mode(model):
+        together = torch.cat([ask(model, part) for part in torch.split(x, batch_size)])
         parts = torch.split(x.flip(0), max(1, batch_size // 3))
-        apart = torch.cat([model(part) for part in parts]).flip(0)
+        apart = torch.cat([ask(model, part) for part in parts]).flip(0)
     value = _apart(together, apart)
     return finding(
         value <= _COMPANY,
@@ -125,7 +126,7 @@ def check_company(model: Model, x: Tensor, logits: Tensor) -> int:
     many images were asked about.
     """
     few = torch.arange(0, len(x), 2, device=x.device)[:_FEW].flip(0)
-    if len(x) < 2 or _apart(logits[few], model(x[few])) <= _COMPANY:
+    if len(x) < 2 or _apart(logits[few], ask(model, x[few])) <= _COMPANY:
         return len(few) if len(x) > 1 else 0
     if not deterministic(model, x[few])["ok"]:
         return 3 * len(few)

@@ -19,9 +19,9 @@ from torch import Tensor
 from robustnb.attacks import checks, geometry
 from robustnb.attacks.geometry import Clip, Norm
 from robustnb.attacks.losses import Loss, cross_entropy, margin
-from robustnb.attacks.oracle import Aimed, Oracle
+from robustnb.attacks.queries import Aimed, ModelQueries
 from robustnb.attacks.ratio import dlr, targeted_dlr
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.modes import Model, eval_mode
 
 AutoLoss = Literal["ce", "dlr", "margin"]
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "dlr": dlr, "margin": margin}
@@ -78,23 +78,25 @@ def apgd(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; more restarts never give a weaker image; modes are restored.
     """
-    checks.check_attack(model, x, y, eps=eps, step=1.0, steps=steps, norm=norm, clip=clip)
-    checks.check_restarts(restarts, "uniform")
+    eps, _, steps = checks.check_attack(
+        model, x, y, eps=eps, step=1.0, steps=steps, norm=norm, clip=clip
+    )
+    restarts = checks.check_restarts(restarts, "uniform")
     if isinstance(loss, str):
         checks.check_choice("loss", loss, tuple(LOSSES))
         loss = LOSSES[loss]
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
-    oracle, best = Oracle(model), None
-    with evaluating(model):
-        logits = oracle.logits(x)
+    queries, best = ModelQueries(model), None
+    with eval_mode(model):
+        logits = queries.logits(x)
         for labels in (y,) if targets is None else (y, targets):
             checks.check_labels(labels, x)
             checks.check_classes(labels, logits)
         for restart in range(restarts):
             noise = geometry.sample(x, eps=eps, norm=norm, generator=generator) if restart else 0
             found = momentum_ascent(
-                oracle, x, y, eps=eps, steps=steps, norm=norm, loss=loss, aim=targets,
+                queries, x, y, eps=eps, steps=steps, norm=norm, loss=loss, aim=targets,
                 begin=x + noise, clip=clip, local=is_local(restart, norm),
             )  # fmt: skip
             best = found if best is None else best.worse(found)
@@ -103,7 +105,7 @@ def apgd(
 
 
 def momentum_ascent(
-    oracle: Oracle,
+    queries: ModelQueries,
     x: Tensor,
     y: Tensor,
     *,
@@ -129,7 +131,7 @@ def momentum_ascent(
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
     for times, count in _phases(steps, norm):
         last = times == 1.0
-        climb = _Climb(oracle, norm, clip, loss, count, local=local, stop=stop and last)
+        climb = _Climb(queries, norm, clip, loss, count, local=local, stop=stop and last)
         found = climb(x, y, aim, radii * times, begin)
         begin = climb.highest
     return found
@@ -179,10 +181,10 @@ class _Climb:
     """Algorithm 1 for a batch; each example has its own step size and its own checkpoints' fate."""
 
     def __init__(
-        self, oracle: Oracle, norm: Norm, clip: Clip, loss: Loss, steps: int, *,
+        self, queries: ModelQueries, norm: Norm, clip: Clip, loss: Loss, steps: int, *,
         local: bool, stop: bool,
     ) -> None:  # fmt: skip
-        self.oracle, self.norm, self.clip, self.loss = oracle, norm, clip, loss
+        self.queries, self.norm, self.clip, self.loss = queries, norm, clip, loss
         self.steps, self.local, self.stop = steps, local, stop
         self.first = (1.0 if norm == "l1" else 2.0) * (_LOCAL if local else 1.0)
         self.checkpoints = _every(steps) if norm == "l1" else _checkpoints(steps)
@@ -213,7 +215,9 @@ class _Climb:
         return found
 
     def _start(self, x: Tensor, y: Tensor, aim: Tensor | None, eps: Tensor, at: Tensor) -> _Rows:
-        loss, hit, grad = self.oracle.slope(at, y, self._aimed(aim), aim)
+        found = self.queries.loss_and_grad(at, y, self._aimed(aim), aim)
+        loss, hit, grad = found.loss, found.fooled, found.grad
+        assert grad is not None
         nonzero = (at != x).flatten(1).sum(1)
         share = torch.where(nonzero > 0, nonzero / (1.5 * x[0].numel()), _L1_SHARE)
         return _Rows(
@@ -247,10 +251,9 @@ class _Climb:
     def _look(self, rows: _Rows, *, final: bool) -> None:
         """Ask the model about the new iterates and remember the best of each kind."""
         aimed = self._aimed(rows.aim)
-        if final:
-            loss, hit = self.oracle.verdict(rows.at, rows.y, aimed, rows.aim)
-        else:
-            loss, hit, rows.grad = self.oracle.slope(rows.at, rows.y, aimed, rows.aim)
+        ask = self.queries.loss_and_misclassified if final else self.queries.loss_and_grad
+        loss, hit, grad, _ = ask(rows.at, rows.y, aimed, rows.aim)
+        rows.grad = rows.grad if grad is None else grad
         rows.rises = rows.rises + (loss > rows.last_loss)
         rows.last_loss = loss
         higher = loss > rows.best_loss

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robustnb.attacks import checks
+from robustnb.attacks import checks, masking
+from robustnb.attacks.losses import fooled
 from robustnb.attacks.rates import Rate, rate
+from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model
 
 
@@ -75,9 +77,30 @@ def clean_logits(model: Model, x: Tensor, y: Tensor, *, batch_size: int) -> Tens
     """The checked logits of all images, in batches."""
     parts = []
     for images in torch.split(x, batch_size) if len(x) else ():
-        parts.append(model(images))
-        checks.check_logits(parts[-1], len(images))
+        parts.append(ask(model, images).clone())  # a model may answer in memory that it reuses
+        check_finite(parts[-1])
     logits = torch.cat(parts) if parts else x.new_zeros(0, 1)
     if len(x):
         checks.check_classes(y, logits)
     return logits
+
+
+class Clean(NamedTuple):
+    """The answers to clean images: logits, who is correct (N,), and passes in examples."""
+
+    logits: Tensor
+    correct: Tensor
+    passes: Passes
+
+
+def clean_answers(model: Model, x: Tensor, y: Tensor, *, batch_size: int) -> Clean:
+    """Ask once for all that an evaluation needs of the clean images; modes are the caller's.
+
+    A model's own randomness is seeded, and the global generator is left alone. ValueError if
+    answers depend on the other images of a batch.
+    """
+    with masking.seeded(0, x.device):
+        logits = clean_logits(model, x, y, batch_size=batch_size)
+        asked = masking.check_company(model, x, logits)
+    correct = ~fooled(logits, y) if len(x) else torch.ones_like(y, dtype=torch.bool)
+    return Clean(logits, correct, Passes(len(x) + asked, 0))

@@ -9,8 +9,9 @@ from typing import Any
 from robustnb.attacks import checks
 from robustnb.attacks.ascent import Start
 from robustnb.attacks.geometry import Clip, Norm
-from robustnb.attacks.judge import LossName
 from robustnb.attacks.losses import LOSSES
+from robustnb.attacks.objective import LossName
+from robustnb.scalars import is_scalar, whole
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,18 @@ class Attack:
 
     def __post_init__(self) -> None:
         """Refuse settings that no attack can have."""
-        checks.check_eps(self.eps, 1)
-        checks.check_steps(self.step, self.steps)
+        given: Any = self.step  # an array lists one size per step, as a tuple does
+        sizes = given if is_scalar(given) or not hasattr(given, "tolist") else given.tolist()
+        step, steps = checks.check_steps(sizes, self.steps)
+        plain: dict[str, Any] = {
+            "eps": checks.check_radius(self.eps),
+            "step": tuple(step) if isinstance(step, list) else step,
+            "steps": steps,
+            "restarts": checks.check_restarts(self.restarts, self.start),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         checks.check_norm(self.norm)
-        checks.check_restarts(self.restarts, self.start)
         if not self.losses:
             raise ValueError("losses must name at least one of ce, margin, kl")
         for loss in self.losses:
@@ -47,7 +56,7 @@ class Attack:
 
     def sizes(self) -> list[float]:
         """The size of each step."""
-        return [self.step] * self.steps if isinstance(self.step, float | int) else list(self.step)
+        return [self.step] * self.steps if isinstance(self.step, float) else list(self.step)
 
     def to_json(self) -> dict[str, Any]:
         """All settings, JSON-able."""
@@ -98,4 +107,5 @@ def half_cosine(eps: float, steps: int) -> tuple[float, ...]:
     >>> [round(size, 2) for size in half_cosine(1.0, 4)]
     [1.0, 0.85, 0.5, 0.15]
     """
+    eps, steps = checks.check_radius(eps), whole("steps", steps)
     return tuple(eps / 2 * (1 + math.cos(math.pi * k / steps)) for k in range(steps))

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from robustnb.attacks import geometry
 from robustnb.attacks.ascent import climb, start_point
-from robustnb.attacks.judge import Judge, LossName, Record
 from robustnb.attacks.losses import margin
-from robustnb.attacks.outcome import Outcome, Passes
+from robustnb.attacks.objective import LossName, ModelObjective, Record
+from robustnb.attacks.outcome import Outcome
 from robustnb.attacks.protocol import Attack
+from robustnb.attacks.queries import ModelQueries
 from robustnb.models.modes import Model
 
 _BLOCK = 1024  # examples that are pursued together
@@ -35,25 +36,31 @@ def pursue(
     seeds: Sequence[int],
     *,
     batch_size: int,
-) -> tuple[Outcome, tuple[int, ...], Passes]:
+) -> tuple[Outcome, tuple[int, ...], ModelQueries]:
     """All runs of an attack on the examples that are correct when clean; nothing is checked.
 
     logits, natural: of the clean images. Returns the outcome of every example, how many stand
-    after each run, and the passes in examples.
+    after each run, and what was asked of the model.
     """
     nobody = torch.full_like(natural, -1, dtype=torch.int64)
     value = margin(logits, y) if len(x) else x.new_zeros(0)
     found = Outcome(nobody, nobody.clone(), value, x.detach().clone())
-    survivors, spent = [0] * len(seeds), Passes(0, 0)
+    survivors, queries = [0] * len(seeds), ModelQueries(model)
     for number, rows in enumerate(_blocks(len(x))):
         hunt = _Hunt(
-            model, x[rows], y[rows], logits[rows], natural[rows], attack, batch_size, found.of(rows)
+            queries,
+            x[rows],
+            y[rows],
+            logits[rows],
+            natural[rows],
+            attack,
+            batch_size,
+            found.of(rows),
         )
         for run, (loss, seed) in enumerate(zip(attack.runs(), seeds, strict=True)):
             hunt(run, loss, _block_seed(seed, number))
             survivors[run] += len(hunt.alive)
-        spent = Passes(spent.forward + hunt.forward, spent.backward + hunt.backward)
-    return found, tuple(survivors), spent
+    return found, tuple(survivors), queries
 
 
 def run_seeds(attack: Attack, generator: torch.Generator | None) -> list[int]:
@@ -92,14 +99,13 @@ class _Hunt:
     """One block of examples: who stands, and what is known of each."""
 
     def __init__(
-        self, model: Model, x: Tensor, y: Tensor, logits: Tensor, natural: Tensor, attack: Attack,
-        batch_size: int, outcome: Outcome,
+        self, queries: ModelQueries, x: Tensor, y: Tensor, logits: Tensor, natural: Tensor,
+        attack: Attack, batch_size: int, outcome: Outcome,
     ) -> None:  # fmt: skip
-        self.model, self.x, self.y, self.logits = model, x, y, logits
+        self.queries, self.x, self.y, self.logits = queries, x, y, logits
         self.attack, self.batch_size = attack, batch_size
         self.outcome = outcome  # written in place
         self.alive = natural.nonzero()[:, 0]
-        self.forward = self.backward = 0
 
     def __call__(self, run: int, loss: LossName, seed: int) -> None:
         """One loss from one random start, on those who still stand."""
@@ -129,17 +135,15 @@ class _Hunt:
         attack, known = self.attack, self.outcome
         sizes = attack.sizes()
         part = sizes[first : first + _SEGMENT]
-        judge = Judge(self.model, self.y[ids], loss=loss)
-        judge.clean = self.logits[ids]
+        objective = ModelObjective(self.queries, self.y[ids], loss=loss)
+        objective.clean = self.logits[ids]
         record = Record(known.x_adv[ids], known.margin[ids], known.step[ids], first=first)
-        judge.record = record
+        objective.record = record
         found = climb(
-            judge, self.x[ids], eps=attack.eps, step=part, steps=len(part), norm=attack.norm,
+            objective, self.x[ids], eps=attack.eps, step=part, steps=len(part), norm=attack.norm,
             begin=begin, keep="last", clip=attack.clip, score_last=first + _SEGMENT >= len(sizes),
         )  # fmt: skip
         known.x_adv[ids], known.margin[ids], known.step[ids] = (
             record.x_adv, record.margin, record.step,
         )  # fmt: skip
-        self.forward += judge.forwards
-        self.backward += judge.backwards
-        return ~judge.fallen, found.last
+        return ~objective.fallen, found.last

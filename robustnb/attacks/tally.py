@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robustnb import resume, tensorfile
+from robustnb.attacks.geometry import Clip
+from robustnb.models.fingerprint import facts_of
 from robustnb.models.modes import Model
-from robustnb.training import tensorfile
 
 _SAVE_SECONDS = 10.0
 _SAVE_SHARE = 0.05  # of the time that saving may take
+_WHAT = "evaluation"
 
 
 @dataclass
@@ -86,19 +89,14 @@ class Keeper:
             "done": tally.done, "images": tally.x_adv[lost],
         }  # fmt: skip
         counts = {"run": tally.run, "survivors": tally.survivors, "passes": tally.passes}
-        tensorfile.write(self.path, tensors, {"facts": dict(self.facts), "counts": counts})
+        resume.save(self.path, tensors, self.facts, counts=counts)
         self._last, ended = now, time.monotonic()
         self._next = ended + max(_SAVE_SECONDS, (ended - started) / _SAVE_SHARE)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What a Keeper wrote, None if there is no file; ValueError if it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        return tensorfile.read(path)
-    except tensorfile.DamagedFile as error:
-        raise ValueError(f"{error}; delete it to evaluate from the start") from error
+    return resume.load(path, what=_WHAT)
 
 
 def resumed(
@@ -106,11 +104,7 @@ def resumed(
 ) -> Tally:
     """The tally that `load` read; ValueError if it comes from another evaluation."""
     tensors, record = saved
-    for name, value in facts.items():
-        if record.get("facts", {}).get(name) != value:
-            raise ValueError(
-                f"{path} is of another evaluation: {name} differs; delete it, or name another file"
-            )
+    resume.refuse_other(path, record, facts, what=_WHAT)
     here = {name: tensor.to(x.device) for name, tensor in tensors.items()}
     x_adv = x.detach().clone()
     x_adv[here["felled_by"] >= 0] = here.pop("images")
@@ -121,11 +115,10 @@ def resumed(
     )  # fmt: skip
 
 
-def digest(model: Model, x: Tensor, y: Tensor) -> dict[str, str]:
+def facts(model: Model, x: Tensor, y: Tensor, clip: Clip) -> dict[str, Any]:
     """What a saved evaluation must have in common with the one that goes on."""
-    state = model.state_dict() if isinstance(model, nn.Module) else {}
     return {
         "the data": tensorfile.weights_digest({"x": x, "y": y}),
-        "the model": f"{type(model).__name__} {tensorfile.weights_digest(state)}",
         "the torch version": torch.__version__,
+        **facts_of(model, x, clip=clip),
     }

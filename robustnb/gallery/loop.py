@@ -9,7 +9,7 @@ from robustnb.attacks.ascent import pgd
 from robustnb.attacks.geometry import direction
 from robustnb.gallery.exhibit import Exhibit, Form
 from robustnb.gallery.specimens import digits, gradient, seeded, wrong_answers
-from robustnb.models.modes import evaluating
+from robustnb.models.modes import eval_mode
 
 EPS, STEP, STEPS = 0.06, 0.02, 3
 
@@ -129,7 +129,7 @@ def train_mode_wrong(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 def train_mode_right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Craft adversarial images in the middle of training."""
-    with evaluating(model):
+    with eval_mode(model):
         return (x + EPS * gradient(model, x, y).sign()).clamp(0, 1)
 
 
@@ -149,7 +149,7 @@ def batch_mates_wrong(model: nn.Module, x: Tensor) -> Tensor:
 
 def batch_mates_right(model: nn.Module, x: Tensor) -> Tensor:
     """The model's answers on a test set."""
-    with evaluating(model):
+    with eval_mode(model):
         answers: Tensor = model(x).argmax(1)
     return answers
 

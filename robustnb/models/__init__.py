@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy(
         "WideResNet": "robustnb.models.resnets",
         "build": "robustnb.models.catalogue",
         "build_filtered": "robustnb.models.thresholds",
-        "evaluating": "robustnb.models.modes",
+        "eval_mode": "robustnb.models.modes",
         "parameter_count": "robustnb.models.layers",
         "resnet18": "robustnb.models.resnets",
         "training": "robustnb.models.modes",

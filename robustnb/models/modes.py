@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,13 +12,14 @@ Model = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def evaluating(model: Model) -> Iterator[None]:
+def eval_mode(model: Model) -> Iterator[None]:
     """Run the block in evaluation mode; each module's own flag is restored, also after an error.
 
-    A plain function has no mode and is left alone.
+    A plain function has no mode and is left alone, and so is a module whose mode cannot be set
+    (frozen by torch.jit.freeze, or made by torch.export).
 
     >>> net = nn.Sequential(nn.Dropout().train(), nn.Dropout().eval())
-    >>> with evaluating(net):
+    >>> with eval_mode(net):
     ...     [m.training for m in net]
     [False, False]
     >>> [m.training for m in net]
@@ -37,11 +39,12 @@ def training(model: Model) -> Iterator[None]:
 @contextmanager
 def _mode(model: Model, *, train: bool) -> Iterator[None]:
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    before = [module.training for module in modules]
+    before = [(module, module.training) for module in modules if hasattr(module, "training")]
     try:
-        if isinstance(model, nn.Module):
-            model.train(train)  # through the model, which may keep some of its layers frozen
+        if isinstance(model, nn.Module) and hasattr(model, "training"):
+            with contextlib.suppress(NotImplementedError):  # torch.export fixes the mode
+                model.train(train)  # through the model, which may keep some layers frozen
         yield
     finally:
-        for module, flag in zip(modules, before, strict=True):
+        for module, flag in before:
             module.training = flag

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from torch import Tensor
 
+from robustnb.scalars import real
+
 ABSTAIN = -1
 Floats = NDArray[np.float64]
 
@@ -116,7 +118,9 @@ def _counts(hits: ArrayLike, n: ArrayLike, alpha: float) -> tuple[Floats, Floats
     return k, trials
 
 
-def check_alpha(alpha: float) -> None:
-    """Refuse a failure probability outside (0, 1)."""
+def check_alpha(alpha: float) -> float:
+    """A failure probability as a float; ValueError outside (0, 1)."""
+    alpha = real("alpha", alpha)
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie in (0, 1), got {alpha}; 99.9 % sure is alpha=0.001")
+    return alpha

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robustnb.attacks.checks import check_logits
+from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model
 
 BLOCK = 100  # noisy copies a draw: small enough for a cache, and fixed, as it shapes the stream
@@ -62,9 +62,9 @@ class Sampler:
         table = torch.zeros(0)
         finite = torch.tensor(True, device=self.x.device)
         for first, last in self._batches(images, n):
-            logits = self.model(self._copies[first:last])
+            logits = ask(self.model, self._copies[first:last])
             if not table.numel():
-                _check(logits, last - first)
+                _check(logits)
                 shape = (len(images), logits.shape[1])
                 table = torch.zeros(shape, dtype=torch.int64, device=self.x.device)
             finite &= torch.isfinite(logits).all()
@@ -103,10 +103,11 @@ class Sampler:
         return rest
 
 
-def _check(logits: Tensor, count: int) -> None:
-    check_logits(logits, count)
-    if logits.ndim != 2 or logits.shape[1] < 2:
+def _check(logits: Tensor) -> None:
+    check_finite(logits)
+    if logits.ndim != 2:
         raise ValueError(
-            f"smoothing counts classes, so the model must return logits ({count}, classes >= 2), "
-            f"got shape {tuple(logits.shape)}; for scores s use torch.stack([-s, s], 1)"
+            f"smoothing counts classes, so the model must return logits ({len(logits)}, "
+            f"classes >= 2), got shape {tuple(logits.shape)}; for scores s use "
+            "torch.stack([-s, s], 1)"
         )

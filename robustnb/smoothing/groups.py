@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robustnb import resume, tensorfile
 from robustnb.attacks.checks import check_images, check_place
 from robustnb.attacks.geometry import Clip
-from robustnb.models.modes import Model, evaluating
+from robustnb.models.fingerprint import facts_of
+from robustnb.models.modes import Model, eval_mode
 from robustnb.progress import Progress, progress
+from robustnb.resume import path_of
+from robustnb.scalars import finite
 from robustnb.smoothing.counting import BLOCK, Sampler, noise_seeds
-from robustnb.training import tensorfile
 
 _MOST = 64  # images a group: what an interruption can lose
 
@@ -45,21 +48,22 @@ def run(
     batch_size: int,
     generator: torch.Generator | None,
     domain: Clip,
-    checkpoint: Path | None,
+    checkpoint: Path | str | None,
 ) -> Tensor:
     """The rows of `work` for all images x, int64 (N, columns), in evaluation mode."""
-    _check(x, model, sigma, batch_size, domain)
+    checkpoint, x = path_of(checkpoint), x.detach()
+    _check(x, model, domain)
     if checkpoint is not None and generator is None:
         raise ValueError(
             "to go on later the noise must be the same; pass generator="
             "torch.Generator().manual_seed(0) together with checkpoint"
         )
     seeds = noise_seeds(len(x), generator=generator)
-    facts = {} if checkpoint is None else _facts(work, model, x, sigma, seeds)
+    facts = {} if checkpoint is None else _facts(work, model, x, sigma, seeds, domain)
     rows = [] if checkpoint is None else _restore(checkpoint, facts)
     done = sum(map(len, rows))
     size = min(_MOST, math.ceil(batch_size / work.fewest))
-    with progress(work.title, total=(len(x) - done) * work.copies) as bar, evaluating(model):
+    with progress(work.title, total=(len(x) - done) * work.copies) as bar, eval_mode(model):
         for start in range(done, len(x), size):
             part = slice(start, start + size)
             sampler = Sampler(
@@ -68,7 +72,7 @@ def run(
             )  # fmt: skip
             rows.append(_finished(work, sampler, bar))
             if checkpoint is not None:
-                tensorfile.write(checkpoint, {"rows": torch.cat(rows)}, facts)
+                resume.save(checkpoint, {"rows": torch.cat(rows)}, facts)
     return torch.cat(rows)
 
 
@@ -82,41 +86,31 @@ def _finished(work: Work, sampler: Sampler, bar: Progress) -> Tensor:
     return rows
 
 
-def _facts(work: Work, model: Model, x: Tensor, sigma: float, seeds: list[int]) -> dict[str, Any]:
+def _facts(
+    work: Work, model: Model, x: Tensor, sigma: float, seeds: list[int], domain: Clip
+) -> dict[str, Any]:
     """All that decides the counts; a checkpoint of other facts is refused."""
-    name = getattr(model, "__qualname__", type(model).__qualname__)
-    if isinstance(model, nn.Module):
-        name += " " + tensorfile.weights_digest(model.state_dict())
     images = tensorfile.weights_digest({"x": x})
-    facts = {"work": work.title, "model": name, "images": images, "device": x.device.type}
-    return {**facts, "sigma": sigma, "seed": seeds[0], "block": BLOCK, **work.facts}
+    facts = {"work": work.title, "images": images, "device": x.device.type, "sigma": sigma}
+    facts |= {"seed": seeds[0], "block": BLOCK, **work.facts}
+    return facts | facts_of(model, x, clip=domain)
 
 
 def _restore(path: Path, facts: Mapping[str, Any]) -> list[Tensor]:
-    if not path.exists():
+    saved = resume.load(path, what="certification")
+    if saved is None:
         return []
-    try:
-        tensors, then = tensorfile.read(path)
-    except tensorfile.DamagedFile as error:
-        raise ValueError(f"{error}; delete it to begin anew") from error
-    changed = sorted(k for k in then.keys() | facts.keys() if then.get(k) != facts.get(k))
-    if changed:
-        was = ", ".join(f"{k}: {then.get(k)!r}, now {facts.get(k)!r}" for k in changed)
-        raise ValueError(f"{path} belongs to other work ({was}); delete it or name another")
-    return [tensors["rows"]]
+    resume.refuse_other(path, saved[1], facts, what="certification")
+    return [saved[0]["rows"]]
 
 
-def _check(x: Tensor, model: Model, sigma: float, batch_size: int, domain: Clip) -> None:
+def _check(x: Tensor, model: Model, domain: Clip) -> None:
     check_images(x, domain)
     check_place(model, x)
     if len(x) == 0:
         raise ValueError("x holds no images; pass at least one")
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"sigma must be finite and > 0 in pixel units, got {sigma}; try 0.25")
-    check_count("batch_size", batch_size)
 
 
-def check_count(what: str, value: int) -> None:
-    """Refuse anything but an integer >= 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
+def check_sigma(sigma: float) -> float:
+    """The noise's standard deviation as a float; ValueError unless it is finite and above 0."""
+    return finite("sigma", sigma, above=0.0, hint=" in pixel units; try 0.25")

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from robustnb.attacks.geometry import Clip
 from robustnb.models.modes import Model
+from robustnb.scalars import whole
 from robustnb.smoothing.certificate import ABSTAIN, Certificate, check_alpha, lower_bound
 from robustnb.smoothing.counting import Sampler
 from robustnb.smoothing.exact import vote_p_value
-from robustnb.smoothing.groups import Work, check_count, run
+from robustnb.smoothing.groups import Work, check_sigma, run
 
 
 def certify(
@@ -26,7 +27,7 @@ def certify(
     batch_size: int = 1000,
     generator: torch.Generator | None = None,
     domain: Clip = (0.0, 1.0),
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
 ) -> Certificate:
     """CERTIFY: the smoothed model's class and an l2 radius for each image x (N, ...) in `domain`.
 
@@ -37,9 +38,8 @@ def certify(
     The noise of an image is its own, so neither batch_size nor neighbours change its counts.
     With a `checkpoint` file, an interrupted call goes on where it stopped, with the same result.
     """
-    check_count("n0", n0)
-    check_count("n", n)
-    check_alpha(alpha)
+    sigma, batch_size = check_sigma(sigma), whole("batch_size", batch_size)
+    n0, n, alpha = whole("n0", n0), whole("n", n), check_alpha(alpha)
 
     def task(sampler: Sampler, images: list[int]) -> Tensor:
         top = sampler.counts(images, n0).argmax(1)
@@ -66,7 +66,7 @@ def predict(
     batch_size: int = 1000,
     generator: torch.Generator | None = None,
     domain: Clip = (0.0, 1.0),
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
 ) -> Tensor:
     """PREDICT: the smoothed model's class of each image x (N, ...), or ABSTAIN (-1): (N,) int64.
 
@@ -74,8 +74,8 @@ def predict(
     p-value <= alpha. Guarantee: for each image, another class than the smoothed model's is
     returned with probability <= alpha. n < 1 + log2(1 / alpha) always abstains.
     """
-    check_count("n", n)
-    check_alpha(alpha)
+    sigma, batch_size = check_sigma(sigma), whole("batch_size", batch_size)
+    n, alpha = whole("n", n), check_alpha(alpha)
     work = Work(
         "predict", lambda sampler, images: _top_two(sampler.counts(images, n)),
         copies=n, fewest=n, facts={"n": n},
@@ -93,8 +93,7 @@ def predict_from_counts(counts: Tensor, *, alpha: float) -> Tensor:
     >>> predict_from_counts(torch.tensor([[10, 0], [11, 0]]), alpha=0.001).tolist()
     [-1, 0]
     """
-    check_alpha(alpha)
-    return _decided(_top_two(counts), alpha)
+    return _decided(_top_two(counts), check_alpha(alpha))
 
 
 def _top_two(counts: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustnb.attacks.geometry import Clip
 from robustnb.models.modes import Model
+from robustnb.scalars import finite, whole
 from robustnb.smoothing.certificate import (
     Certificate,
     check_alpha,
@@ -22,7 +23,7 @@ from robustnb.smoothing.certificate import (
     upper_bound,
 )
 from robustnb.smoothing.counting import Sampler
-from robustnb.smoothing.groups import Work, check_count, run
+from robustnb.smoothing.groups import Work, check_sigma, run
 
 Undecided = Callable[[NDArray[np.int64], int], NDArray[np.bool_]]
 _NOT_REACHED = -1
@@ -42,7 +43,7 @@ def certify_sequential(
     batch_size: int = 1000,
     generator: torch.Generator | None = None,
     domain: Clip = (0.0, 1.0),
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
 ) -> Certificate:
     """CERTIFY that looks at the counts several times and stops once `target` is decided.
 
@@ -52,8 +53,11 @@ def certify_sequential(
     when its radius reaches `target`, or when its upper bound says that it will not. The radius
     is the largest of the looks made: as valid as CERTIFY's, but often not far beyond `target`.
     """
-    plan = default_looks(n) if looks is None else list(looks)
-    _check_settings(plan, n0, n, alpha, target)
+    sigma, batch_size = check_sigma(sigma), whole("batch_size", batch_size)
+    n0, n, alpha = whole("n0", n0), whole("n", n), check_alpha(alpha)
+    target = finite("target", target, least=0, hint="; it is an l2 radius in pixel units")
+    plan = default_looks(n) if looks is None else [whole("a look", look) for look in looks]
+    _check_looks(plan, n)
     share = alpha / len(plan)
 
     def task(sampler: Sampler, images: list[int]) -> Tensor:
@@ -76,8 +80,7 @@ def default_looks(n: int) -> list[int]:
     >>> default_looks(10_000)
     [156, 625, 2500, 10000]
     """
-    check_count("n", n)
-    looks = [n]
+    looks = [whole("n", n)]
     while looks[0] // _GROWTH >= _FIRST:
         looks.insert(0, looks[0] // _GROWTH)
     return looks
@@ -122,12 +125,6 @@ def _certificate(
     return Certificate(top, at_last, sizes[last], lower, sigma, n0, alpha)
 
 
-def _check_settings(looks: Sequence[int], n0: int, n: int, alpha: float, target: float) -> None:
-    check_count("n0", n0)
-    check_alpha(alpha)
-    if not target >= 0:
-        raise ValueError(f"target must be an l2 radius >= 0 in pixel units, got {target}")
-    for look in looks:
-        check_count("a look", look)
+def _check_looks(looks: Sequence[int], n: int) -> None:
     if not looks or looks[-1] != n or any(a >= b for a, b in pairwise(looks)):
         raise ValueError(f"looks must grow and end at n = {n}, got {list(looks)}")

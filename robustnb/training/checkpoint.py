@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from robustnb.training import tensorfile
+from robustnb import identity, resume, tensorfile
+from robustnb.provenance import digest
+
+# The weights that models of this process had when a training with that checkpoint began.
+_begun: WeakKeyDictionary[nn.Module, dict[Path, str]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -42,7 +46,7 @@ def save(path: Path, state: State, settings: Mapping[str, Any], history: Mapping
             if value is not None:
                 tensors[f"optimizer/{number}/{name}"] = torch.as_tensor(value)
     tensors["generator"] = state.generator.get_state()
-    tensorfile.write(path, tensors, {"settings": settings, "history": history})
+    resume.save(path, tensors, settings, history=history)
 
 
 def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -50,13 +54,11 @@ def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, 
 
     Raises ValueError if the file is damaged or comes from a training with other settings.
     """
-    if not path.exists():
+    saved = resume.load(path, what="training")
+    if saved is None:
         return None
-    try:
-        tensors, record = tensorfile.read(path)
-    except tensorfile.DamagedFile as error:
-        raise ValueError(f"{error}; delete it to train from the start") from error
-    _check_same(path, record["settings"], settings)
+    tensors, record = saved
+    resume.refuse_other(path, record, settings, what="training")
     state.model.load_state_dict(_below("model/", tensors))
     state.best = _below("best/", tensors) or None
     slots: dict[int, dict[str, Tensor]] = {}
@@ -76,26 +78,19 @@ def fingerprint(*tensors: Tensor) -> str:
     return tensorfile.weights_digest(named)
 
 
-def describe(value: Any) -> Any:
-    """A setting as JSON: numbers and texts as they are, functions by name and plain keywords."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, partial):
-        keywords = {name: describe(item) for name, item in sorted(value.keywords.items())}
-        return {"function": describe(value.func), **keywords}
-    if isinstance(value, tuple | list):
-        return [describe(item) for item in value]
-    if isinstance(value, Tensor):
-        return fingerprint(value)
-    return getattr(value, "__qualname__", type(value).__qualname__)
+def starting_facts(model: nn.Module, path: Path) -> dict[str, Any]:
+    """The model before its training, as a checkpoint must have it; read before `restore`.
+
+    A model that was interrupted here, and has other weights by now, is known by those it began
+    with: so the same cell can simply be run again.
+    """
+    begun = _begun.setdefault(model, {})
+    weights = begun.setdefault(path.resolve(), identity.weights(model))
+    return {
+        "the model (code and settings)": digest(identity.settings(model)),
+        "the model (weights before training)": weights,
+    }
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) :]: v for name, v in tensors.items() if name.startswith(prefix)}
-
-
-def _check_same(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    if changed:
-        was = ", ".join(f"{name}: {then.get(name)!r}, now {now.get(name)!r}" for name in changed)
-        raise ValueError(f"{path} belongs to another training ({was}); delete it or name another")

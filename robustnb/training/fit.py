@@ -17,11 +17,15 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from robustnb.attacks.checks import check_images
-from robustnb.models.modes import evaluating, training
+from robustnb.identity import describe
+from robustnb.models.ask import place_of
+from robustnb.models.modes import eval_mode, training
 from robustnb.progress import Progress, progress
+from robustnb.resume import path_of
+from robustnb.scalars import finite, whole
 from robustnb.training.augment import Augment
-from robustnb.training.checkpoint import State, describe, fingerprint, restore, save
+from robustnb.training.checkpoint import State, fingerprint, restore, save, starting_facts
+from robustnb.training.checks import check_last_batch, check_training
 from robustnb.training.objectives import Objective
 from robustnb.training.schedules import Schedule, constant
 from robustnb.training.validation import Validate, unit
@@ -71,7 +75,7 @@ def fit(
     optimizer: Literal["sgd", "adam"] = "sgd",
     schedule: Schedule = constant,
     validate: Validate | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     augment: Augment | None = None,
     amp: bool = False,
     compile: bool = False,
@@ -88,7 +92,8 @@ def fit(
     `validate` scores the model, in eval mode, after each epoch; higher is better, and the weights
     of the earliest best epoch are the ones `model` ends with. It must never see the test set.
     `checkpoint` names a file that is replaced after each epoch; if it exists, training goes on
-    after its last epoch, with the result it would have had without the interruption.
+    after its last epoch, with the result it would have had without the interruption. It is refused
+    for other settings, data, or another model, its weights before training included.
     `max_batches` cuts each epoch short. `amp` computes in bfloat16 where autocast does, `compile`
     uses torch.compile, `channels_last` that memory format. With "adam", `momentum` is its beta_1.
 
@@ -96,25 +101,33 @@ def fit(
     objective's own noise; the global random state is left as it was. Raises ValueError for
     settings that cannot work and FloatingPointError when the loss is not finite.
     """
+    checkpoint = path_of(checkpoint)
     plan = _Plan(
         objective, epochs, batch_size, lr, momentum, weight_decay, nesterov, optimizer, schedule,
         validate, augment, amp, compile, channels_last, drop_last, max_batches,
     )  # fmt: skip
-    plan.check(images, labels, generator)
+    check_training(model, images, labels, generator)
+    plan.check_size(len(labels))
+    device, _ = place_of(model, images)
+    if plan.steps(len(labels)) * plan.batch_size > len(labels):
+        check_last_batch(model, objective, images, labels, len(labels) % plan.batch_size)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     state = State(model, plan.descent(model), generator)
     history, settings = History(), {}
     if checkpoint is not None:
-        settings = plan.settings(images, labels, generator)
+        settings = {**plan.settings(images, labels, generator), **starting_facts(model, checkpoint)}
         history = History.from_json(restore(checkpoint, state, settings) or asdict(history))
-    device = next(model.parameters()).device
     images, labels = images.to(device), labels.to(device)
     net = cast(nn.Module, torch.compile(model)) if compile else model
     steps = plan.steps(len(labels))
-    with progress(title, total=epochs * steps) as bar, _private_randomness(device), training(net):
+    with (
+        progress(title, total=plan.epochs * steps) as bar,
+        _private_randomness(device),
+        training(net),
+    ):
         bar.done = len(history.epochs) * steps
-        while len(history.epochs) < epochs:
+        while len(history.epochs) < plan.epochs:
             done = _epoch(plan, net, state, images, labels, len(history.epochs), bar)
             history.epochs.append(done)
             _select(model, validate, state, history)
@@ -145,33 +158,28 @@ class _Plan:
     drop_last: bool
     max_batches: int | None
 
-    def check(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        """Refuse settings that cannot work."""
-        size = len(labels)
-        if images.dtype != torch.uint8:
-            check_images(images)
-        if size == 0 or len(images) != size:
-            raise ValueError(
-                f"fit wants one label for each image and at least one of them, got {len(images)} "
-                f"images and {size} labels"
-            )
-        if not 1 <= self.batch_size <= size:
+    def __post_init__(self) -> None:
+        """Take numbers of any kind as plain ones, and refuse settings that cannot work."""
+        plain: dict[str, Any] = {
+            "epochs": whole("epochs", self.epochs),
+            "batch_size": whole("batch_size", self.batch_size),
+            "lr": finite("lr", self.lr, above=0.0),
+            "momentum": finite("momentum", self.momentum, least=0.0),
+            "weight_decay": finite("weight_decay", self.weight_decay, least=0.0),
+        }
+        if self.max_batches is not None:
+            plain["max_batches"] = whole("max_batches", self.max_batches)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        if self.optimizer not in ("sgd", "adam"):
+            raise ValueError(f'optimizer must be "sgd" or "adam", got {self.optimizer!r}')
+
+    def check_size(self, size: int) -> None:
+        """Refuse batches that are larger than the set of images."""
+        if self.batch_size > size:
             raise ValueError(
                 f"batch_size must lie in [1, {size}], the number of images, got {self.batch_size}; "
                 "make it smaller or pass more images"
-            )
-        counts = {"epochs": self.epochs, "max_batches": self.max_batches}
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ValueError(f"lr must be a finite number above 0, got {self.lr}")
-        if self.optimizer not in ("sgd", "adam"):
-            raise ValueError(f'optimizer must be "sgd" or "adam", got {self.optimizer!r}')
-        if generator.device.type != "cpu":
-            raise ValueError(
-                f"generator must live on the CPU, got one on {generator.device}; pass "
-                "torch.Generator().manual_seed(seed): the model's device gets its own from it"
             )
 
     def descent(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -207,7 +215,7 @@ def _epoch(
     bar: Progress,
 ) -> Epoch:
     started = time.perf_counter()
-    device, dtype = labels.device, next(net.parameters()).dtype
+    device, (_, dtype) = labels.device, place_of(net, images)
     steps = plan.steps(len(labels))
     noise = _reseed(state.generator, device)
     order = torch.randperm(len(labels), generator=state.generator).to(device)
@@ -256,7 +264,7 @@ def _select(model: nn.Module, validate: Validate | None, state: State, history: 
     if validate is None:
         history.best = len(history.epochs)
         return
-    with evaluating(model):
+    with eval_mode(model):
         score = float(validate(model))
     past = [epoch.score for epoch in history.epochs[:-1] if epoch.score is not None]
     history.epochs[-1] = Epoch(**{**asdict(history.epochs[-1]), "score": score})

@@ -21,7 +21,8 @@ from robustnb.attacks import checks
 from robustnb.attacks.ascent import Start, ascend, start_point
 from robustnb.attacks.geometry import Norm
 from robustnb.attacks.losses import cross_entropy, kl
-from robustnb.models.modes import evaluating
+from robustnb.models.ask import ask
+from robustnb.models.modes import eval_mode
 
 Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator | None], Tensor]
 Surrogate = Literal["hinge", "logistic", "exponential", "sigmoid", "truncated_squared"]
@@ -51,7 +52,7 @@ def standard_loss(
     loss: Surrogate | Literal["ce"] = "ce",
 ) -> Tensor:
     """The loss of `standard`; nothing is random but the model's own dropout."""
-    return _per_example(_full(model(x)), y, loss).mean()
+    return _per_example(full_precision(ask(model, x)), y, loss).mean()
 
 
 def pgd_training(
@@ -86,13 +87,13 @@ def pgd_training_loss(
     loss: Surrogate | Literal["ce"] = "ce",
 ) -> Tensor:
     """The loss of `pgd_training`: at the last of `steps` iterates in the ball of radius `eps`."""
-    with evaluating(model):
+    with eval_mode(model):
         x_adv = ascend(
-            lambda x_adv: _per_example(_full(model(x_adv)), y, loss),
+            lambda x_adv: _per_example(full_precision(ask(model, x_adv)), y, loss),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
             start_point=start_point(x, start, eps=eps, norm=norm, generator=generator),
         )  # fmt: skip
-    return _per_example(_full(model(x_adv)), y, loss).mean()
+    return _per_example(full_precision(ask(model, x_adv)), y, loss).mean()
 
 
 def trades(
@@ -140,12 +141,12 @@ def trades_loss(
     """
     if beta == 0:
         return standard_loss(model, x, y)
-    with evaluating(model):
+    with eval_mode(model):
         with torch.no_grad():
-            p_clean = _full(model(x))
+            p_clean = full_precision(ask(model, x))
         # KL(p(x) || p(x')) is least at x' = x: without noise its gradient there is exactly 0
         x_adv = ascend(
-            lambda x_adv: kl(p_clean, _full(model(x_adv))),
+            lambda x_adv: kl(p_clean, full_precision(ask(model, x_adv))),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
             start_point=_noisy(x, start_noise, generator),
         )  # fmt: skip
@@ -197,11 +198,11 @@ def binary_trades_loss(
 ) -> Tensor:
     """The loss of `binary_trades`: a mean over the batch, with gradient through both scores."""
     phi = SURROGATES[loss]
-    with evaluating(model):
+    with eval_mode(model):
         with torch.no_grad():
-            clean = _full(model(x))
+            clean = full_precision(ask(model, x))
         x_adv = ascend(
-            lambda x_adv: phi(clean * _full(model(x_adv)) / lam),
+            lambda x_adv: phi(clean * full_precision(ask(model, x_adv)) / lam),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
             start_point=_noisy(x, start_noise, generator),
         )  # fmt: skip
@@ -218,18 +219,20 @@ def _noisy(x: Tensor, size: float, generator: torch.Generator | None) -> Tensor:
 
 def _both(model: nn.Module, x: Tensor, x_adv: Tensor, joint: bool) -> tuple[Tensor, Tensor]:
     if joint:
-        clean, adversarial = _full(model(torch.cat([x, x_adv]))).chunk(2)
+        clean, adversarial = full_precision(ask(model, torch.cat([x, x_adv]))).chunk(2)
         return clean, adversarial
-    return _full(model(x)), _full(model(x_adv))
+    return full_precision(ask(model, x)), full_precision(ask(model, x_adv))
 
 
-def _full(logits: Tensor) -> Tensor:
+def full_precision(logits: Tensor) -> Tensor:
     """At least float32: autocast hands out logits too coarse for a divergence."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _per_example(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     if loss == "ce":
+        if outputs.ndim == 2 and y.dtype != torch.int64:
+            raise TypeError(f"y must be int64 class numbers, got {y.dtype}; use y.long()")
         return cross_entropy(outputs, y)
     if outputs.ndim != 1:
         raise ValueError(

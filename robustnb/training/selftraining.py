@@ -11,7 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustnb.models.modes import evaluating
+from robustnb.attacks.losses import predicted
+from robustnb.models.ask import ask, place_of
+from robustnb.models.modes import eval_mode
 from robustnb.training.augment import Augment
 from robustnb.training.objectives import Objective
 from robustnb.training.validation import unit
@@ -23,10 +25,10 @@ def pseudo_labels(model: nn.Module, images: Tensor, *, batch_size: int = 512) ->
 
     images: (N, C, H, W), uint8 or float in [0, 1]. Step 2 of Meta-Algorithm 1: hard labels.
     """
-    weight = next(model.parameters())
-    with evaluating(model):
+    device, dtype = place_of(model, images)
+    with eval_mode(model):
         parts = [
-            model(unit(x.to(weight.device), weight.dtype)).argmax(1).cpu()
+            predicted(ask(model, unit(x.to(device), dtype))).cpu()
             for x in (torch.split(images, batch_size) if len(images) else ())
         ]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)

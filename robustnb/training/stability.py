@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustnb.attacks.losses import kl
-from robustnb.training.objectives import Objective
+from robustnb.models.ask import ask
+from robustnb.training.objectives import Objective, full_precision
 
 
 def stability_training(*, beta: float, sigma: float) -> Objective:
@@ -40,14 +41,9 @@ def stability_loss(
     each; the gradient flows through p(x) as well as through p(x').
     """
     if beta == 0:
-        return F.cross_entropy(_full(model(x)), y)
+        return F.cross_entropy(full_precision(ask(model, x)), y)
     device = x.device if generator is None else generator.device
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
-    logits_noisy = _full(model((x + sigma * noise).clamp(0, 1)))
-    logits = _full(model(x))
+    logits_noisy = full_precision(ask(model, (x + sigma * noise).clamp(0, 1)))
+    logits = full_precision(ask(model, x))
     return F.cross_entropy(logits, y) + beta * kl(logits, logits_noisy).mean()
-
-
-def _full(logits: Tensor) -> Tensor:
-    """At least float32: autocast hands out logits too coarse for a divergence."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

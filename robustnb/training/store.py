@@ -8,15 +8,15 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import CodeType
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from robustnb import __version__
+from robustnb import __version__, tensorfile
+from robustnb.identity import describe, settings
+from robustnb.models.ask import place_of
 from robustnb.provenance import closure_digest, digest
-from robustnb.training import tensorfile
 
 M = TypeVar("M", bound=nn.Module)
 SOURCES = ("robustnb.training.fit", "robustnb.training.objectives")
@@ -45,10 +45,12 @@ def trained(
     checkpoint)` trains it in place and may hand `checkpoint` to `fit`, so that an interrupted
     training goes on next time. What train returns (a History or JSON values) enters the record.
 
-    The key covers the recipe, the untrained weights, the code of `train` itself and that which
-    `sources` and the model's own modules reach, the torch version, the device type and, on a CPU,
-    the number of threads. A damaged file is trained again,
-    with a line in record["warnings"]. $ROBUSTNB_FRESH=1 trains whatever is there.
+    The key covers the recipe, the untrained model (its attributes and weights), the code of `train`
+    with what it closes over, the code that `sources` and the model's own modules reach, the torch
+    version, the device type and, on a CPU, the number of threads. Of what cannot be read (an open
+    file that `train` closes over) the class counts; what it decides belongs into the recipe.
+    A damaged file is trained again, with a line in record["warnings"]. $ROBUSTNB_FRESH=1 trains
+    whatever is there.
     """
     model = build()
     facts = _facts(recipe, model, train, sources)
@@ -98,30 +100,19 @@ def _facts(
         raise TypeError(
             f"recipe must hold JSON values only ({error}); name objects by their settings"
         ) from error
-    weight = next(model.parameters())
+    device, _ = place_of(model, torch.empty(0))
     own = {type(module).__module__ for module in model.modules()}
     modules = {name for name in own if name.partition(".")[0] == "robustnb"} | set(sources)
     return {
         "recipe": plain,
         "code": closure_digest(modules),
-        "train": _code_digest(getattr(train, "__code__", None)),
+        "train": describe(train, opaque=True),
+        "model": digest(settings(model)),
         "untrained": tensorfile.weights_digest(model.state_dict()),
         "versions": {"torch": torch.__version__},
-        "device": weight.device.type,
-        "threads": torch.get_num_threads() if weight.device.type == "cpu" else None,
+        "device": device.type,
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
-
-
-def _code_digest(code: CodeType | None) -> str | None:
-    """A digest of a function's instructions and constants, with those of functions inside it."""
-    if code is None:
-        return None
-    constants = [
-        _code_digest(value) if isinstance(value, CodeType) else repr(value)
-        for value in code.co_consts
-        if not isinstance(value, frozenset)
-    ]
-    return digest([code.co_code.hex(), constants, list(code.co_names)])
 
 
 def _load(path: Path, model: M) -> tuple[M, dict[str, Any]]:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.ascent import pgd
+from robustnb.attacks.checks import check_classes, check_radius, check_steps
 from robustnb.attacks.geometry import Norm
 from robustnb.attacks.losses import fooled
-from robustnb.models.modes import evaluating
+from robustnb.models.ask import ask, check_finite, place_of
+from robustnb.models.modes import eval_mode
+from robustnb.scalars import whole
 
 Validate = Callable[[nn.Module], float]
 
@@ -34,6 +37,7 @@ def hold_out(
 def natural_accuracy(images: Tensor, labels: Tensor, *, batch_size: int = 512) -> Validate:
     """A score for `fit`: the share of `images` (uint8 or in [0, 1]) classified as labelled."""
     _check_some(labels)
+    batch_size = whole("batch_size", batch_size)
     return partial(_accuracy, images=images, labels=labels, batch_size=batch_size, attack=None)
 
 
@@ -53,7 +57,10 @@ def robust_accuracy(
     Every epoch meets the same random starts, so that epochs differ by their weights alone.
     """
     _check_some(labels)
-    attack = partial(pgd, eps=eps, step=step, steps=steps, norm=norm)
+    batch_size, seed = whole("batch_size", batch_size), whole("seed", seed, least=0)
+    eps = check_radius(eps)
+    sizes, steps = check_steps(step, steps)
+    attack = partial(pgd, eps=eps, step=sizes, steps=steps, norm=norm)
     return partial(
         _accuracy, images=images, labels=labels, batch_size=batch_size, attack=attack, seed=seed
     )
@@ -68,18 +75,21 @@ def _accuracy(
     attack: Callable[..., Tensor] | None,
     seed: int = 0,
 ) -> float:
-    first = next(model.parameters())
-    generator = torch.Generator(first.device).manual_seed(seed)
+    device, dtype = place_of(model, images)
+    generator = torch.Generator(device).manual_seed(seed)
     right = 0
-    with evaluating(model):
+    with eval_mode(model):
         for x, y in zip(
             torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
         ):
-            x, y = unit(x.to(first.device), first.dtype), y.to(first.device)
+            x, y = unit(x.to(device), dtype), y.to(device)
             if attack is not None:
                 x = attack(model, x, y, generator=generator)
             with torch.no_grad():
-                right += int((~fooled(model(x), y)).sum())
+                logits = ask(model, x)
+                check_finite(logits)
+                check_classes(y, logits)
+                right += int((~fooled(logits, y)).sum())
     return right / len(labels)
 
 

@@ -8,7 +8,7 @@ import torch
 from robustnb.attacks import distance, fooled, margin, project, square
 from robustnb.attacks.blackbox import peak, random_search, share
 from robustnb.attacks.geometry import NORMS
-from robustnb.attacks.oracle import Oracle
+from robustnb.attacks.queries import ModelQueries
 
 EPS = {"linf": 0.1, "l2": 0.9, "l1": 3.0}
 SMALL = {"linf": 0.03, "l2": 0.12, "l1": 0.3}
@@ -115,13 +115,13 @@ def test_neither_batches_nor_order_matter(curved, images, norm):
 def test_stopping_at_the_fallen_changes_no_verdict_and_saves_queries(curved, images, norm):
     model, verdicts, spent = curved().eval(), [], []
     for stop in (False, True):
-        oracle = Oracle(model)
+        queries = ModelQueries(model)
         found = random_search(
-            oracle, images, Y, eps=SMALL[norm], queries=80, norm=norm, clip=(0.0, 1.0), seed=3,
+            queries, images, Y, eps=SMALL[norm], queries=80, norm=norm, clip=(0.0, 1.0), seed=3,
             stop=stop,
         )  # fmt: skip
         verdicts.append(found.fooled)
-        spent.append(oracle.forward)
+        spent.append(queries.forward)
         assert torch.equal(fooled(model(found.x_adv), Y), found.fooled)
     assert torch.equal(*verdicts)
     assert 0 < int(verdicts[0].sum()) < 40

@@ -6,8 +6,8 @@ import torch
 from robustnb.attacks import apgd, distance, fab, fooled
 from robustnb.attacks.closest import closest_towards
 from robustnb.attacks.geometry import NORMS
-from robustnb.attacks.oracle import Oracle
 from robustnb.attacks.plane import onto_plane
+from robustnb.attacks.queries import ModelQueries
 
 Y = torch.arange(40) % 4
 
@@ -116,12 +116,12 @@ def test_those_near_enough_are_searched_no_further(curved, images):
     y = model(images).argmax(1)
     hits, spent = [], []
     for within in (None, 0.05):
-        oracle = Oracle(model)
+        queries = ModelQueries(model)
         found = closest_towards(
-            oracle, images, y, (y + 1) % 4, steps=30, norm="linf", begin=images, within=within
+            queries, images, y, (y + 1) % 4, steps=30, norm="linf", begin=images, within=within
         )
         hits.append(found.size <= 0.05)
-        spent.append(oracle.forward)
+        spent.append(queries.forward)
     assert torch.equal(*hits)
     assert 0 < int(hits[0].sum()) < 40
     assert spent[1] < spent[0]

@@ -62,22 +62,22 @@ def plain(model, x, y, ensemble, run, seed):
     from robustnb.attacks.ensemble import _Attacks
     from robustnb.attacks.losses import cross_entropy
     from robustnb.attacks.momentum import momentum_ascent
-    from robustnb.attacks.oracle import Oracle
+    from robustnb.attacks.queries import ModelQueries
     from robustnb.attacks.ratio import dlr, other_classes
 
-    oracle, logits = Oracle(model), model(x).detach()
+    queries, logits = ModelQueries(model), model(x).detach()
     begin = _Attacks(model, x, y, logits, ensemble, [run], [seed], len(x))._starts(run, seed)
     settings = dict(norm=ensemble.norm, clip=ensemble.clip)
     aim = None if run.aim is None else other_classes(logits, y, 9)[:, run.aim]
     if run.attack == "square":
         settings |= dict(eps=ensemble.eps, queries=ensemble.queries, seed=seed)
-        return ~random_search(oracle, x, y, **settings).fooled
+        return ~random_search(queries, x, y, **settings).fooled
     settings |= dict(begin=begin, steps=ensemble.steps)
     if run.attack == "fab-t":
-        return closest_towards(oracle, x, y, aim, **settings).size > ensemble.eps
+        return closest_towards(queries, x, y, aim, **settings).size > ensemble.eps
     loss = cross_entropy if run.attack == "apgd-ce" else dlr
     settings |= dict(eps=ensemble.eps, aim=aim, local=run.restart > 0)
-    return ~momentum_ascent(oracle, x, y, loss=loss, **settings).fooled
+    return ~momentum_ascent(queries, x, y, loss=loss, **settings).fooled
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -223,7 +223,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_result(
         model, images, labels, generator=seeded(), checkpoint=path, **settings
     )  # fmt: skip
     same(whole, rest)
-    model.left = 7  # a finished file asks for no attack, with or without the generator
+    model.left = 9  # a finished file asks for no attack, with or without the generator
     same(whole, ensemble_evaluate(model, images, labels, checkpoint=str(path), **settings))
 
 
@@ -233,15 +233,15 @@ def test_a_file_of_another_evaluation_or_a_damaged_one_is_refused(curved, images
     ensemble_evaluate(model, images, y, generator=seeded(), **call)
     for change, what in [
         (dict(x=images.flip(0)), "the data"),
-        (dict(model=curved(1)), "the model"),
+        (dict(model=curved(1)), r"the model \(weights\)"),
         (dict(ensemble=replace(call["ensemble"], eps=0.03)), "the ensemble"),
         (dict(generator=seeded(1)), "the seeds"),
     ]:
         other = {"model": model, "x": images, "generator": seeded(), **call, **change}
-        with pytest.raises(ValueError, match=f"{what} differs; delete it"):
+        with pytest.raises(ValueError, match=f"{what} differs.*; delete it"):
             ensemble_evaluate(other.pop("model"), other.pop("x"), y, **other)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ValueError, match="delete it to evaluate from the start"):
+    with pytest.raises(ValueError, match="delete it to begin the evaluation anew"):
         ensemble_evaluate(model, images, y, generator=seeded(), **call)
 
 

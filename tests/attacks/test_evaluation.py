@@ -20,8 +20,9 @@ from robustnb.attacks import (
     pursuit,
 )
 from robustnb.attacks.ascent import climb
-from robustnb.attacks.judge import Judge
+from robustnb.attacks.objective import ModelObjective
 from robustnb.attacks.pursuit import run_seeds, starts
+from robustnb.attacks.queries import ModelQueries
 from robustnb.stats import clopper_pearson
 
 STRONG = Attack("strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3)
@@ -36,12 +37,12 @@ def plain_loop(model, x, y, attack, generator):
     model.eval()
     standing = ~fooled(model(x), y)
     for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
-        judge = Judge(model, y, loss=loss).prepare(x)
+        objective = ModelObjective(ModelQueries(model), y, loss=loss).prepare(x)
         climb(
-            judge, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
+            objective, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
             begin=starts(x, attack, seed), keep="last", clip=attack.clip, score_last=True,
         )  # fmt: skip
-        standing &= ~judge.fallen
+        standing &= ~objective.fallen
     return standing
 
 
@@ -64,11 +65,11 @@ def every_iterate(model, x, y, attack, generator):
     for run, (loss, seed) in enumerate(
         zip(attack.runs(), run_seeds(attack, generator), strict=True)
     ):
-        judge, met = Judge(model, y, loss=loss).prepare(x), []
+        objective, met = ModelObjective(ModelQueries(model), y, loss=loss).prepare(x), []
 
-        def look(x_adv, judge=judge, met=met):
+        def look(x_adv, *, grad, objective=objective, met=met):
             met.append(x_adv.detach().clone())
-            return judge(x_adv)
+            return objective(x_adv, grad=grad)
 
         climb(
             look, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
@@ -224,7 +225,7 @@ def test_an_ensemble_is_one_column_beside_the_others(curved, images, labels):
     assert torch.equal(both.column(ensemble.name), alone.strongest)
     assert torch.equal(both.strongest, both.column("strong") & alone.strongest)
     assert both.survivors[ensemble.name] == alone.survivors
-    assert both.findings == alone.findings
+    assert both.findings == both.gradients | alone.findings
     spent = [passes for name, passes in alone.passes.items() if name != "natural"]
     assert both.passes[ensemble.name].backward == sum(passes.backward for passes in spent)
     assert 0 < int(both.strongest.sum()) < int(both.natural_correct.sum())

@@ -11,7 +11,7 @@ from robustnb.attacks import apgd, distance, dlr, fooled, margin, project
 from robustnb.attacks.geometry import NORMS
 from robustnb.attacks.losses import cross_entropy
 from robustnb.attacks.momentum import _checkpoints, momentum_ascent
-from robustnb.attacks.oracle import Oracle
+from robustnb.attacks.queries import ModelQueries
 
 EPS = {"linf": 0.1, "l2": 0.9, "l1": 3.0}
 SMALL = {"linf": 0.03, "l2": 0.12, "l1": 0.3}
@@ -119,12 +119,12 @@ def test_a_model_that_never_falls_costs_one_pass_more_than_its_steps(images, cou
     model = counting(nn.Sequential(nn.Flatten(), nn.Linear(16, 3).double()))
     with torch.no_grad():
         model.net[1].bias.copy_(torch.tensor([99.0, 0, 0]))
-    oracle = Oracle(model)
+    queries = ModelQueries(model)
     momentum_ascent(
-        oracle, images, 0 * Y, eps=0.1, steps=17, norm="linf", loss=cross_entropy, begin=images,
+        queries, images, 0 * Y, eps=0.1, steps=17, norm="linf", loss=cross_entropy, begin=images,
         stop=True,
     )  # fmt: skip
-    assert (oracle.forward, oracle.backward) == (18 * 40, 17 * 40)
+    assert (queries.forward, queries.backward) == (18 * 40, 17 * 40)
     assert model.seen == 18 * 40
 
 
@@ -132,12 +132,12 @@ def test_a_model_that_never_falls_costs_one_pass_more_than_its_steps(images, cou
 def test_stopping_at_the_fallen_changes_no_verdict_and_saves_passes(curved, images, norm):
     model, spent, verdicts = curved().eval(), [], []
     for stop in (False, True):
-        oracle = Oracle(model)
+        queries = ModelQueries(model)
         found = momentum_ascent(
-            oracle, images, Y, eps=SMALL[norm], steps=30, norm=norm, loss=dlr, begin=images,
+            queries, images, Y, eps=SMALL[norm], steps=30, norm=norm, loss=dlr, begin=images,
             stop=stop,
         )  # fmt: skip
-        spent.append(oracle.forward)
+        spent.append(queries.forward)
         verdicts.append(found.fooled)
         assert torch.equal(fooled(model(found.x_adv), Y), found.fooled)
     assert torch.equal(*verdicts)
@@ -219,9 +219,9 @@ def test_a_gradient_that_is_not_finite_counts_as_none(images):
         dark = (flat - flat).sqrt().sum(1)
         return torch.stack([1 + dark + flat[:, 0], flat[:, 1]], 1)
 
-    oracle = Oracle(model)
-    found = oracle.slope(images, 0 * Y, cross_entropy)
-    assert oracle.broken == 40 and bool(found.grad.isfinite().all())
+    queries = ModelQueries(model)
+    found = queries.loss_and_grad(images, 0 * Y, cross_entropy)
+    assert queries.broken == 40 and bool(found.grad.isfinite().all())
     assert bool(apgd(model, images, 0 * Y, eps=0.1, steps=3).isfinite().all())
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from robustnb.models import evaluating, training
+from robustnb.models import eval_mode, training
 
 
 class Frozen(nn.Module):
@@ -23,7 +23,7 @@ def flags(model):
     return [m.training for m in model.modules()]
 
 
-@pytest.mark.parametrize(("mode", "inside"), [(evaluating, False), (training, True)])
+@pytest.mark.parametrize(("mode", "inside"), [(eval_mode, False), (training, True)])
 def test_every_module_gets_its_own_flag_back(mode, inside):
     model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm2d(2), nn.Dropout()))
     model[1][0].eval()
@@ -37,7 +37,7 @@ def test_every_module_gets_its_own_flag_back(mode, inside):
 def test_flags_come_back_after_an_error():
     model = nn.Sequential(nn.Dropout().eval(), nn.Dropout())
     before = flags(model)
-    with pytest.raises(KeyError), evaluating(model):
+    with pytest.raises(KeyError), eval_mode(model):
         raise KeyError
     assert flags(model) == before
 
@@ -51,7 +51,7 @@ def test_a_model_may_keep_layers_frozen_while_training():
 
 def test_blocks_nest():
     model = nn.Dropout()
-    with evaluating(model):
+    with eval_mode(model):
         with training(model):
             assert model.training
         assert not model.training
@@ -59,5 +59,5 @@ def test_blocks_nest():
 
 
 def test_a_plain_function_has_no_mode():
-    with evaluating(lambda x: x), training(lambda x: x):
+    with eval_mode(lambda x: x), training(lambda x: x):
         pass

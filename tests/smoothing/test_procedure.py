@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from robustnb.identity import named
 from robustnb.smoothing import (
     ABSTAIN,
     certify,
@@ -25,6 +26,7 @@ from robustnb.smoothing.counting import BLOCK
 from robustnb.stats import binomial_upper_quantile, clopper_pearson
 
 SIGMA, RUNS = 0.5, 3000
+PROBES = 2  # batches that a checkpoint asks for to know the model
 
 
 @pytest.mark.parametrize(("distance", "n"), [(0.15, 100), (0.5, 100), (0.9, 300)])
@@ -170,21 +172,26 @@ class Interrupted(nn.Module):
         return self.inner(x)
 
 
+def interrupted(inner: nn.Module, calls: float) -> nn.Module:
+    """`calls` batches beyond those that tell a checkpoint which model it is; known by one name."""
+    return named(Interrupted(inner, PROBES + calls), "linear")
+
+
 def test_an_interrupted_certification_goes_on_where_it_stopped(
     linear, at_distance, seeded, tmp_path
 ) -> None:
     path, x = tmp_path / "work.safetensors", at_distance(torch.linspace(-1, 1, 40))
     settings = {"sigma": SIGMA, "n0": 10, "n": 200, "batch_size": 50, "domain": None}
     whole = certify(linear, x, generator=seeded(9), **settings)
-    first = Interrupted(linear, 60)
+    first = interrupted(linear, 60)
     with pytest.raises(KeyboardInterrupt):
         certify(first, x, generator=seeded(9), checkpoint=path, **settings)
-    second = Interrupted(linear, float("inf"))
+    second = interrupted(linear, float("inf"))
     found = certify(second, x, generator=seeded(9), checkpoint=path, **settings)
     assert torch.equal(found.hits, whole.hits) and torch.equal(found.radius, whole.radius)
     batches = 8 * 21  # groups of five images: one batch chooses, twenty count
-    assert second.made == batches - 2 * 21
-    again = Interrupted(linear, 0)
+    assert second.module.made == batches - 2 * 21 + PROBES
+    again = interrupted(linear, 0)
     assert torch.equal(
         certify(again, x, generator=seeded(9), checkpoint=path, **settings).lower, whole.lower
     )
@@ -203,14 +210,14 @@ def test_the_checkpoint_of_other_work_is_refused(
         linear.weight.data.neg_()
     settings |= {"sigma": {"sigma": 0.4}, "n": {"n": 21}}.get(change, {})
     procedure = predict if change == "procedure" else certify
-    with pytest.raises(ValueError, match="belongs to other work"):
+    with pytest.raises(ValueError, match="is of another certification"):
         procedure(linear, x, generator=seeded(int(change == "seed")), **settings)
 
 
 def test_a_damaged_checkpoint_is_named(linear, at_distance, seeded, tmp_path) -> None:
     path = tmp_path / "work.safetensors"
     path.write_bytes(b"no tensors here")
-    with pytest.raises(ValueError, match="delete it to begin anew"):
+    with pytest.raises(ValueError, match="delete it to begin the certification anew"):
         certify(
             linear, at_distance(torch.ones(1)), sigma=SIGMA, n=20, domain=None,
             generator=seeded(0), checkpoint=path,
@@ -221,8 +228,8 @@ def test_predictions_go_on_as_well(linear, at_distance, seeded, tmp_path) -> Non
     path, x = tmp_path / "work.safetensors", at_distance(torch.linspace(-1, 1, 12))
     settings = {"sigma": SIGMA, "n": 60, "batch_size": 60, "domain": None}
     with pytest.raises(KeyboardInterrupt):
-        predict(Interrupted(linear, 5), x, generator=seeded(1), checkpoint=path, **settings)
-    rest = Interrupted(linear, 7)
+        predict(interrupted(linear, 5), x, generator=seeded(1), checkpoint=path, **settings)
+    rest = interrupted(linear, 7)
     found = predict(rest, x, generator=seeded(1), checkpoint=path, **settings)
     assert torch.equal(found, predict(linear, x, generator=seeded(1), **settings))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustnb.identity import named
 from robustnb.models import build
 from robustnb.training import (
     corrupt_labels,
@@ -145,7 +146,7 @@ def test_an_interrupted_training_goes_on_with_the_same_result(
 
         fit(
             net, x[:8], y[:8], objective=objective, epochs=4, batch_size=4, lr=0.05,
-            generator=seed(), validate=validate, checkpoint=path,
+            generator=seed(), validate=named(validate, "none"), checkpoint=path,
         )  # fmt: skip
 
     whole, resumed = small.smooth(torch.float32), small.smooth(torch.float32)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustnb.training import tensorfile
+from robustnb import tensorfile
+from robustnb.identity import named
 from robustnb.training.fit import History, fit
 from robustnb.training.objectives import standard
 from robustnb.training.store import models_folder, trained
@@ -148,7 +149,7 @@ def test_an_interrupted_training_leaves_no_model_and_goes_on_next_time(
             raise KeyboardInterrupt
         return standard()(model, *batch)
 
-    make.objective = objective
+    make.objective = named(objective, "may be interrupted")
     with pytest.raises(KeyboardInterrupt):
         make()
     assert only_file(store).suffix == ".checkpoint"

@@ -1,0 +1,91 @@
+"""The one way the library asks a model: with a copy of the images, refusing what is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustnb.models.modes import Model
+
+
+def ask(model: Model, x: Tensor) -> Tensor:
+    """The model's logits (N, classes) or scores (N,) for x (N, ...), with autograd's graph.
+
+    The model gets a copy, so that one that works in place changes nothing of the caller's. Raises
+    TypeError or ValueError, with the way to mend it, unless it answers with one tensor of floats:
+    a row of at least two logits, or one score, for each image.
+    """
+    logits = model(x.clone())
+    check_form(logits, len(x))
+    return logits
+
+
+def check_form(logits: Any, count: int) -> None:
+    """Refuse a model's output unless it is float logits (count, classes) or scores (count,)."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model must return a tensor of logits, got {_kind(logits)}; {_unpacked(logits)}"
+        )
+    if not logits.dtype.is_floating_point:
+        raise TypeError(
+            f"the model must return float logits, got {logits.dtype}; return the scores of the "
+            "classes themselves, not their argmax"
+        )
+    if logits.ndim == 2 and logits.shape[1] == 1 and len(logits) == count:
+        raise ValueError(
+            f"the model returned one column, shape {tuple(logits.shape)}, so no class can be "
+            "mistaken for another; for scores s (N, 1) return torch.cat([-s, s], 1) and use labels "
+            "0 and 1, or return s[:, 0] and use labels -1 and +1"
+        )
+    if logits.ndim not in (1, 2) or len(logits) != count:
+        raise ValueError(
+            f"the model must return logits ({count}, classes) or scores ({count},), got shape "
+            f"{tuple(logits.shape)}; flatten its output"
+        )
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuse logits that are NaN or infinite."""
+    if not bool(torch.isfinite(logits).all()):
+        raise ValueError(
+            "the model returned NaN or infinite logits; a NaN never counts as misclassified, so "
+            "the attack would overstate robustness. Check the weights (training diverged?)"
+        )
+
+
+def tensors_of(model: Model) -> Iterator[Tensor]:
+    """The parameters and buffers of a module; none of a plain function."""
+    if isinstance(model, nn.Module):
+        yield from chain(model.parameters(), model.buffers())
+
+
+def place_of(model: Model, x: Tensor) -> tuple[torch.device, torch.dtype]:
+    """Where images must be for a model, and in which dtype.
+
+    That of its first floating-point parameter or buffer; of a model without any, x's own device and
+    x's dtype if it is a float, else float32.
+    """
+    for tensor in tensors_of(model):
+        if tensor.dtype.is_floating_point:
+            return tensor.device, tensor.dtype
+    return x.device, x.dtype if x.dtype.is_floating_point else torch.float32
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"a {name} with the keys {list(value)}" if isinstance(value, Mapping) else f"a {name}"
+
+
+def _unpacked(value: Any) -> str:
+    if getattr(value, "logits", None) is not None:
+        return "attack `lambda x: model(x).logits`"
+    if isinstance(value, Mapping) and value:
+        key = "logits" if "logits" in value else next(iter(value))
+        return f"attack `lambda x: model(x)[{key!r}]`"
+    if isinstance(value, tuple | list) and value:
+        return "attack `lambda x: model(x)[0]`, or whichever entry holds the logits"
+    return "return its logits, a torch tensor (N, classes)"

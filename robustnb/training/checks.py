@@ -1,0 +1,87 @@
+"""Checks of what a training is given; every message says how to mend it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from robustnb.attacks.checks import check_classes, check_gradients_allowed, check_images
+from robustnb.models.ask import place_of
+from robustnb.models.modes import eval_mode, training
+from robustnb.training.objectives import Objective
+from robustnb.training.validation import unit
+
+_ALONE = "more than 1 value per channel"  # what batch norm says of a batch of one
+
+
+def check_training(
+    model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+) -> None:
+    """Refuse models, images and labels that cannot be trained on, before anything is spent."""
+    if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            "the model has no parameter that wants a gradient, so there is nothing to train; pass "
+            "an nn.Module whose parameters have requires_grad=True (not one frozen by torch.jit)"
+        )
+    check_gradients_allowed(model)
+    for what, value in {"images": images, "labels": labels}.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{what} must be a torch tensor, got {type(value).__name__}; "
+                f"use torch.as_tensor({what})"
+            )
+    if images.dtype != torch.uint8:
+        check_images(images)
+    if labels.ndim != 1 or len(labels) == 0 or len(images) != len(labels):
+        raise ValueError(
+            f"fit wants one label for each image and at least one of them, got {len(images)} "
+            f"images and labels of shape {tuple(labels.shape)}"
+        )
+    if generator.device.type != "cpu":
+        raise ValueError(
+            f"generator must live on the CPU, got one on {generator.device}; pass "
+            "torch.Generator().manual_seed(seed): the model's device gets its own from it"
+        )
+    _check_labels(model, images, labels)
+
+
+def check_last_batch(
+    model: nn.Module, objective: Objective, images: Tensor, labels: Tensor, size: int
+) -> None:
+    """Try the short last batch of an epoch on a copy: batch norm may refuse a batch of one."""
+    if size != 1 or not any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
+    ):
+        return
+    trial, (device, dtype) = copy.deepcopy(model), place_of(model, images)
+    x, y = unit(images[:1].to(device), dtype), labels[:1].to(device)
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), training(trial):
+            objective(trial, x, y, torch.Generator(device).manual_seed(0))
+    except ValueError as error:
+        if _ALONE not in str(error):
+            raise
+        raise ValueError(
+            f"the last batch of an epoch holds one image ({len(labels)} images), and batch norm "
+            "needs two; use drop_last=True, or another batch_size"
+        ) from error
+
+
+@torch.no_grad()
+def _check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Compare all labels with the classes of the answer to two images.
+
+    An answer that is no tensor of logits or scores is the objective's own affair, and so are labels
+    that are no whole numbers beside one score each.
+    """
+    device, dtype = place_of(model, images)
+    devices = [device] if device.type == "cuda" else []
+    with eval_mode(model), torch.random.fork_rng(devices=devices):
+        logits = model(unit(images[:2].to(device, copy=True), dtype))
+    if not isinstance(logits, Tensor) or logits.ndim not in (1, 2):
+        return
+    if logits.ndim == 2 or not labels.dtype.is_floating_point:
+        check_classes(labels, logits)
