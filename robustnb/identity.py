@@ -118,7 +118,7 @@ class _Reader:
             yield "defaults", self.read([model.__defaults__, model.__kwdefaults__])
             for name, cell in zip(model.__code__.co_freevars, model.__closure__ or (), strict=True):
                 yield name, self.read(_cell(cell))
-        elif callable(model) and not isinstance(model, type) and _attributes(model) is not None:
+        elif not _in_library(type(model).__module__) and _attributes(model) is not None:
             self.meet(model)
             yield "class", self.read(type(model))
             for name, item in sorted((_attributes(model) or {}).items()):
@@ -228,20 +228,25 @@ class _Reader:
 
     def object(self, value: Any) -> Any:
         kind, state = type(value), _attributes(value)
-        if state is not None:
-            held = {name: self.read(item) for name, item in state.items()}
+        held = {name: self.read(item) for name, item in (state or {}).items()}
+        if (
+            state is not None
+            and kind.__reduce_ex__ is object.__reduce_ex__
+            and (kind.__reduce__ is object.__reduce__)
+        ):
             return digest([self.read(kind), held])
         try:
             parts = value.__reduce_ex__(2)  # what pickle would write
         except Exception as error:
-            if self.opaque:
-                return f"opaque {_name(kind)}"
+            if self.opaque or state:
+                return f"opaque {_name(kind)} {digest(held) if held else ''}".rstrip()
             raise UnknownIdentity(
                 f"what {_name(kind)} does cannot be read from its code and state, so saved work "
                 "could be taken for another's; name it: robustnb.identity.named(model, "
                 '"a name of its own")'
             ) from error
-        return parts if isinstance(parts, str) else digest([self.read(part) for part in parts])
+        parts = parts if isinstance(parts, str) else [self.read(part) for part in parts]
+        return digest([parts, held])
 
     def key(self, key: Any) -> str:
         return key if isinstance(key, str) else _text(self.read(key))

@@ -103,7 +103,10 @@ def check_eps(eps: float | Tensor, count: int) -> float | Tensor:
     """
     if is_scalar(eps):
         return check_radius(eps)
-    value = torch.as_tensor(eps)
+    try:
+        value = torch.as_tensor(eps)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"eps must be a number or a tensor ({count},), got {eps!r}") from None
     if value.ndim != 1 or len(value) != count:
         raise ValueError(
             f"eps must be a number or a tensor ({count},), got shape {tuple(value.shape)}"

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustnb.attacks import checks
-from robustnb.attacks.ascent import Start, ascend, start_point
+from robustnb.attacks.ascent import Start, Step, ascend, start_point
 from robustnb.attacks.geometry import Norm
 from robustnb.attacks.losses import cross_entropy, kl
 from robustnb.models.ask import ask
 from robustnb.models.modes import eval_mode
+from robustnb.scalars import finite
 
 Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator | None], Tensor]
 Surrogate = Literal["hinge", "logistic", "exponential", "sigmoid", "truncated_squared"]
@@ -58,18 +59,18 @@ def standard_loss(
 def pgd_training(
     *,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     norm: Norm = "linf",
     start: Start = "uniform",
     loss: Surrogate | Literal["ce"] = "ce",
 ) -> Objective:
     """Training on adversarial images (Madry 2018, eq. 2.1): mean of max_{x'} L(f(x'), y)."""
-    _check_attack(eps, step, steps)
+    eps, sizes, steps = _check_attack(eps, step, steps, norm)
     _check_loss(loss)
     checks.check_choice("start", start, get_args(Start))
     return partial(
-        pgd_training_loss, eps=eps, step=step, steps=steps, norm=norm, start=start, loss=loss
+        pgd_training_loss, eps=eps, step=sizes, steps=steps, norm=norm, start=start, loss=loss
     )
 
 
@@ -80,7 +81,7 @@ def pgd_training_loss(
     generator: torch.Generator | None = None,
     *,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     norm: Norm = "linf",
     start: Start = "uniform",
@@ -100,7 +101,7 @@ def trades(
     *,
     beta: float,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     norm: Norm = "linf",
     start_noise: float = 0.001,
@@ -110,10 +111,11 @@ def trades(
 
     `beta` is the paper's 1/lambda. beta = 0 is `standard()`, and crafts nothing.
     """
-    _check_attack(eps, step, steps)
-    _check_at_least_zero(beta=beta, start_noise=start_noise)
+    eps, sizes, steps = _check_attack(eps, step, steps, norm)
+    beta = finite("beta", beta, least=0.0)
+    start_noise = finite("start_noise", start_noise, least=0.0)
     return partial(
-        trades_loss, beta=beta, eps=eps, step=step, steps=steps, norm=norm,
+        trades_loss, beta=beta, eps=eps, step=sizes, steps=steps, norm=norm,
         start_noise=start_noise, joint_batch=joint_batch,
     )  # fmt: skip
 
@@ -126,7 +128,7 @@ def trades_loss(
     *,
     beta: float,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     norm: Norm = "linf",
     start_noise: float = 0.001,
@@ -159,7 +161,7 @@ def binary_trades(
     *,
     lam: float,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     loss: Surrogate = "hinge",
     norm: Norm = "linf",
@@ -170,13 +172,12 @@ def binary_trades(
 
     Labels are -1 and +1. `lam` divides inside phi; it is not the 1/beta of `trades`.
     """
-    _check_attack(eps, step, steps)
-    _check_at_least_zero(start_noise=start_noise)
+    eps, sizes, steps = _check_attack(eps, step, steps, norm)
+    start_noise = finite("start_noise", start_noise, least=0.0)
+    lam = finite("lam", lam, above=0.0, hint="; the paper uses 2 to 5")
     checks.check_choice("loss", loss, get_args(Surrogate))
-    if not (lam > 0 and math.isfinite(lam)):
-        raise ValueError(f"lam must be a finite number above 0, got {lam}; the paper uses 2 to 5")
     return partial(
-        binary_trades_loss, lam=lam, eps=eps, step=step, steps=steps, loss=loss, norm=norm,
+        binary_trades_loss, lam=lam, eps=eps, step=sizes, steps=steps, loss=loss, norm=norm,
         start_noise=start_noise, joint_batch=joint_batch,
     )  # fmt: skip
 
@@ -189,7 +190,7 @@ def binary_trades_loss(
     *,
     lam: float,
     eps: float,
-    step: float,
+    step: Step,
     steps: int,
     loss: Surrogate = "hinge",
     norm: Norm = "linf",
@@ -248,12 +249,11 @@ def _check_loss(loss: str) -> None:
     checks.check_choice("loss", loss, ("ce", *get_args(Surrogate)))
 
 
-def _check_attack(eps: float, step: float, steps: int) -> None:
-    checks.check_eps(eps, 0)
-    checks.check_steps(step, steps)
-
-
-def _check_at_least_zero(**values: float) -> None:
-    for name, value in values.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+def _check_attack(
+    eps: float, step: Step, steps: int, norm: Norm
+) -> tuple[float, float | Tensor | list[float], int]:
+    eps = checks.check_radius(eps)
+    checks.check_norm(norm)
+    if norm == "linf":  # an image's size, which bounds the others, is not known here
+        checks.warn_of_bytes(eps, norm, (0.0, 1.0), 1)
+    return eps, *checks.check_steps(step, steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from robustnb.attacks.losses import kl
 from robustnb.models.ask import ask
+from robustnb.scalars import finite
 from robustnb.training.objectives import Objective, full_precision
 
 
@@ -19,9 +19,7 @@ def stability_training(*, beta: float, sigma: float) -> Objective:
 
     `sigma` is in pixel units. beta = 0 is `standard()`.
     """
-    for name, value in {"beta": beta, "sigma": sigma}.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+    beta, sigma = finite("beta", beta, least=0.0), finite("sigma", sigma, least=0.0)
     return partial(stability_loss, beta=beta, sigma=sigma)
 
 

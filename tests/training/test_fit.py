@@ -345,3 +345,43 @@ def test_data_that_cannot_work_are_refused(small: SimpleNamespace) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             fit(small.smooth(), *bad, **settings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (lambda y: y.int(), TypeError, r"int64 class numbers, got torch\.int32; use y\.long\(\)"),
+        (lambda y: y.float(), TypeError, r"use y\.long\(\)"),
+        (lambda y: torch.full_like(y, -100), ValueError, r"0\.\.2.*got -100\.\.-100"),
+        (lambda y: y + 1, ValueError, r"0\.\.2 for a model of 3 classes, got 1\.\.3"),
+        (lambda y: torch.nn.functional.one_hot(y), ValueError, "one label for each image"),
+        (lambda y: y.numpy(), TypeError, r"torch\.as_tensor\(labels\)"),
+    ],
+)
+def test_labels_are_checked_before_training(labels: Any, error: Any, message: str) -> None:
+    images = torch.rand(12, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    before = [value.clone() for value in net.parameters()]
+    for objective in (standard(), TRADES):
+        with pytest.raises(error, match=message):
+            fit(
+                net, images, labels(torch.arange(12) % 3), objective=objective, epochs=1,
+                batch_size=4, lr=0.1, generator=torch.Generator().manual_seed(0),
+            )  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_a_last_batch_of_one_is_refused_where_batch_norm_cannot_take_it() -> None:
+    images = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    settings: dict[str, Any] = {
+        "objective": standard(), "epochs": 1, "batch_size": 4, "lr": 0.1,
+        "generator": torch.Generator().manual_seed(0),
+    }  # fmt: skip
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"one image \(9 images\).*drop_last=True"):
+        fit(net, images, torch.arange(9) % 3, **settings)
+    assert int(net[1].num_batches_tracked) == 0
+    fit(net, images, torch.arange(9) % 3, drop_last=True, **settings)
+    fit(net, images, torch.arange(9) % 3, max_batches=2, **settings)
+    maps = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 3))
+    fit(maps, images, torch.arange(9) % 3, **settings)  # an image has four values a channel

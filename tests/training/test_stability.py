@@ -145,5 +145,5 @@ def test_training_with_it_makes_predictions_steadier_under_noise(small: SimpleNa
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"sigma": float("nan")}, {"sigma": -0.1}])
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="finite number of at least 0"):
+    with pytest.raises(ValueError, match="must be finite and >= 0"):
         stability_training(**{"beta": 6.0, "sigma": 0.25, **wrong})
