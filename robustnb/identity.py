@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import numbers
+import re
 import site
 import sys
 import sysconfig
@@ -295,7 +296,8 @@ def _of_graph(module: torch.jit.ScriptModule) -> list[Any]:
         for node in graph.findAllNodes("prim::Constant", True)
         if node.hasAttribute("value") and node.kindOf("value") == "t"
     ]
-    lines = [line.partition(" # ")[0] for line in str(graph).splitlines()]  # source locations
+    plain = [line.partition(" # ")[0] for line in str(graph).splitlines()]  # source locations
+    lines = [re.sub(r"___torch_mangle_\d+", "", line) for line in plain]  # counts compilations
     return [digest(lines), tensors]
 
 
