@@ -230,11 +230,7 @@ class _Reader:
     def object(self, value: Any) -> Any:
         kind, state = type(value), _attributes(value)
         held = {name: self.read(item) for name, item in (state or {}).items()}
-        if (
-            state is not None
-            and kind.__reduce_ex__ is object.__reduce_ex__
-            and (kind.__reduce__ is object.__reduce__)
-        ):
+        if state is not None and not _pickles_its_own_way(kind):
             return digest([self.read(kind), held])
         try:
             parts = value.__reduce_ex__(2)  # what pickle would write
@@ -322,6 +318,12 @@ def _attributes(value: Any) -> Mapping[str, Any] | None:
     names = [name for base in type(value).__mro__ for name in _slots(base)]
     known = {name: getattr(value, name) for name in names if hasattr(value, name)}
     return known if names else None
+
+
+def _pickles_its_own_way(kind: type) -> bool:
+    """Whether a class says itself what pickle keeps, as those of C code do."""
+    plain = {"__reduce__": object.__reduce__, "__reduce_ex__": object.__reduce_ex__}
+    return any(getattr(kind, name) is not default for name, default in plain.items())
 
 
 def _slots(base: type) -> tuple[str, ...]:
