@@ -23,7 +23,7 @@ from measure import circumstances, interleaved, medians, peer_missing
 from networks import examples, network
 from torch import Tensor, nn
 
-from robustnb.attacks import evaluate, fooled, paper_attack, pgd
+from robustnb.attacks import evaluate, misclassified, pgd, pgd_attack
 
 BATCH = 250
 RESULTS = Path(__file__).parent / "results" / "attacks.json"
@@ -114,7 +114,7 @@ def robust_accuracy(name: str, *, count: int, repeats: int) -> dict[str, object]
     """Part 2 on one network: the accuracy itself is what is timed, the clean pass included."""
     model, (x, y), steps = network(name), examples(name, count), STEPS[name]
     eps, step = RADII[name]
-    attack = paper_attack(eps=eps, step=step, steps=steps)
+    attack = pgd_attack(eps=eps, step=step, steps=steps)
     answers: dict[str, list[float]] = {}
     passes: list[int] = []
 
@@ -123,7 +123,7 @@ def robust_accuracy(name: str, *, count: int, repeats: int) -> dict[str, object]
             model, x, y, attacks=[attack], batch_size=BATCH,
             generator=torch.Generator().manual_seed(len(answers.setdefault("robustnb", []))),
         )  # fmt: skip
-        answers["robustnb"].append(float(found.strongest.double().mean()))
+        answers["robustnb"].append(float(found.robust.double().mean()))
         passes.append(sum(found.passes[attack.name]))
 
     def job(label: str, craft: Crafter) -> Callable[[], None]:
@@ -161,7 +161,7 @@ def robust_accuracy(name: str, *, count: int, repeats: int) -> dict[str, object]
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Share of correct answers, in batches."""
     parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
-    return float(torch.cat([~fooled(model(a), b) for a, b in parts]).double().mean())
+    return float(torch.cat([~misclassified(model(a), b) for a, b in parts]).double().mean())
 
 
 def growth() -> dict[str, list[dict[str, float]]]:
@@ -184,7 +184,7 @@ def one(count: int, steps: int) -> None:
     Of the peak, `loaded_mib` was there before, and the images returned take `images_mib`.
     """
     model, (x, y) = network("mnist_robust"), examples("mnist_robust", count)
-    attack, loaded = paper_attack(eps=1e-4, step=1e-5, steps=steps), _peak_mib()
+    attack, loaded = pgd_attack(eps=1e-4, step=1e-5, steps=steps), _peak_mib()
     evaluate(model, x[:BATCH], y[:BATCH], attacks=[attack], batch_size=BATCH)
     start = time.process_time()
     evaluate(model, x, y, attacks=[attack], batch_size=BATCH)

@@ -27,16 +27,16 @@ from robustnb.models import build
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import find
 from robustnb.training import (
-    hold_out,
     milestones,
     natural_accuracy,
     pgd_training,
     robust_accuracy,
     standard,
     trades,
-    triangle,
+    train_val_split,
+    triangular,
 )
-from robustnb.training.fit import fit
+from robustnb.training.training_loop import fit
 
 EPS = 0.1
 BETAS = (0.3, 1.0, 3.0, 6.0)
@@ -55,14 +55,14 @@ def scores(kind: str, lr: float, schedule: str, seed: int, size: dict[str, Any])
 
     total = size["train_size"] + size["val_size"]
     images, labels = subset(*load(size["dataset"], "train"), size=total, generator=seeded())
-    x, y, x_val, y_val = hold_out(images, labels, size=size["val_size"], generator=seeded(1))
+    x, y, x_val, y_val = train_val_split(images, labels, size=size["val_size"], generator=seeded(1))
     attack = {"eps": EPS, "step": size["step"], "steps": size["steps"]}
     objectives = {f"trades-{beta:g}": trades(beta=beta, **attack) for beta in BETAS}
     objectives |= {"pgd": pgd_training(**attack), "natural": standard()}
     validate = robust_accuracy(x_val, y_val, eps=EPS, step=EPS / 4, steps=10)
     if kind == "natural":
         validate = natural_accuracy(x_val, y_val)
-    falling = triangle(epochs=size["epochs"], peak=PEAK)
+    falling = triangular(epochs=size["epochs"], peak=PEAK)
     history = fit(
         build("light_cnn", generator=seeded(3)), x, y, objective=objectives[kind],
         generator=seeded(2), validate=validate,

@@ -35,7 +35,7 @@ from robustnb.training import (
     standard,
     trades,
 )
-from robustnb.training.fit import fit
+from robustnb.training.training_loop import fit
 
 ARMS = ("plain", "selftrained", "baseline", "rst", "oracle", "noisy", "baseline-stab", "rst-stab")
 RATES, SEEDS = (0.002, 0.004, 0.008, 0.016), (100, 101)

@@ -19,20 +19,20 @@ from measure import circumstances, interleaved, medians, peer_missing
 from networks import examples, network
 from torch import Tensor, nn
 
-from robustnb.attacks import Ensemble, distance, ensemble_evaluate, fooled
+from robustnb.attacks import AttackEnsemble, lp_distance, misclassified, run_ensemble
 
 BATCH = 250
 RADII = {"linf": 0.3, "l2": 2.0}
 RESULTS = Path(__file__).parent / "results" / "ensemble.json"
 EQUAL = ("apgd-ce", "apgd-t", "fab-t", "square")
-Attack = Callable[[Tensor, Tensor], Tensor]
+PGDConfig = Callable[[Tensor, Tensor], Tensor]
 
 
-def ours(model: nn.Module, ensemble: Ensemble, passes: dict[str, list[int]]) -> Attack:
+def ours(model: nn.Module, ensemble: AttackEnsemble, passes: dict[str, list[int]]) -> PGDConfig:
     """Our ensemble; notes the forward and backward passes of each call."""
 
     def attack(x: Tensor, y: Tensor) -> Tensor:
-        found = ensemble_evaluate(
+        found = run_ensemble(
             model, x, y, ensemble=ensemble, batch_size=BATCH,
             generator=torch.Generator().manual_seed(1),
         )  # fmt: skip
@@ -42,7 +42,7 @@ def ours(model: nn.Module, ensemble: Ensemble, passes: dict[str, list[int]]) -> 
     return attack
 
 
-def peer(model: nn.Module, eps: float, norm: str, steps: int | None) -> Attack:
+def peer(model: nn.Module, eps: float, norm: str, steps: int | None) -> PGDConfig:
     """AutoAttack of torchattacks in its standard version, batch by batch; or its four members with
     `steps` steps instead of their default."""
     try:
@@ -70,7 +70,7 @@ def peer(model: nn.Module, eps: float, norm: str, steps: int | None) -> Attack:
 
 
 def compare(
-    title: str, one: Ensemble, steps: int | None, *, name: str, count: int, repeats: int
+    title: str, one: AttackEnsemble, steps: int | None, *, name: str, count: int, repeats: int
 ) -> dict[str, object]:
     """One pair of rows, and the examples on which they differ."""
     model, (x, y) = network(name), examples(name, count)
@@ -95,7 +95,7 @@ def compare(
             **medians(seconds[label]),
             "robust_accuracy": float(stands[label].double().mean()),
             "excess_over_eps": max(
-                0.0, float(distance(images[label], x, one.norm).double().max()) - one.eps
+                0.0, float(lp_distance(images[label], x, one.norm).double().max()) - one.eps
             ),
         }
         for label in attacks
@@ -115,7 +115,7 @@ def compare(
 def standing(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
     """Who is classified correctly, asked in batches."""
     parts = zip(x_adv.split(BATCH), y.split(BATCH), strict=True)
-    return torch.cat([~fooled(model(a), b) for a, b in parts])
+    return torch.cat([~misclassified(model(a), b) for a, b in parts])
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    whole = Ensemble(RADII[settings.norm], norm=settings.norm)
+    whole = AttackEnsemble(RADII[settings.norm], norm=settings.norm)
     equal = replace(whole, attacks=EQUAL)
     plan = [
         ("the peer's composition and its 10 steps", replace(equal, steps=10), None, settings.n),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from measure import circumstances, interleaved, medians
 
-from robustnb.theory import Regime, self_trained_law, simulate_self_training
+from robustnb.theory.carmon2019 import Regime, self_trained_law, simulate_self_training
 
 FACTOR = 288  # unlabelled points in units of n0 k, as the theorem asks for
 RESULTS = Path(__file__).parent / "results" / "selftraining.json"

@@ -205,7 +205,9 @@ def test_a_lazy_package_knows_its_names_and_refuses_others():
     import robustnb.attacks as package
     from robustnb._lazy import lazy
 
-    get, names, everything = lazy("robustnb.attacks", {"pgd": "robustnb.attacks.ascent"})
+    get, names, everything = lazy(
+        "robustnb.attacks", {"pgd": "robustnb.attacks.projected_gradient"}
+    )
     assert names() == everything == ["pgd"] and "pgd" in dir(package)
     assert get("pgd") is package.pgd
     with pytest.raises(AttributeError, match="no attribute 'gdp'"):

@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-from robustnb.attacks import Ensemble, ensemble_evaluate, evaluate
+from robustnb.attacks import AttackEnsemble, evaluate, run_ensemble
 from robustnb.identity import UnknownIdentity, describe, named, settings
 from robustnb.models.fingerprint import facts_of
 from robustnb.smoothing import certify, predict
-from robustnb.training import standard, trained
+from robustnb.training import standard, train_or_load
 from robustnb.training.augment import crop_and_flip
-from robustnb.training.fit import fit
+from robustnb.training.training_loop import fit
 
 
 def seeded(seed=0):
@@ -37,7 +37,7 @@ def net(seed):
 X = torch.rand(20, 1, 3, 3, generator=seeded())
 A, B = net(1), net(2)
 Y = A(X).argmax(1)
-SHORT = Ensemble(0.1, steps=3, targets=1, queries=4)
+SHORT = AttackEnsemble(0.1, steps=3, targets=1, queries=4)
 
 
 class Callable_:
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_an_evaluation_is_of_one_model(one, other, tmp_path):
     path = tmp_path / "state"
 
     def run(model, **more):
-        return ensemble_evaluate(model, X, Y, ensemble=SHORT, generator=seeded(), **more)
+        return run_ensemble(model, X, Y, ensemble=SHORT, generator=seeded(), **more)
 
     run(one, checkpoint=path)
     with pytest.raises(ValueError, match=r"of another evaluation: the model .* differs"):
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_an_evaluation_is_of_one_model(one, other, tmp_path):
     with pytest.raises(ValueError, match=r"the model .* differs"):
         evaluate(other, X, Y, attacks=[SHORT], generator=seeded(), checkpoint=str(path))
     again, fresh = run(one, checkpoint=path), run(one)
-    assert torch.equal(again.strongest, fresh.strongest)
+    assert torch.equal(again.robust, fresh.robust)
 
 
 @pairs
@@ -169,11 +169,11 @@ def test_a_model_that_counts_its_calls_stays_itself(tmp_path):
 
     model, path = Counting(1.0), tmp_path / "state"
     settings_ = dict(ensemble=SHORT, generator=seeded(), checkpoint=path)
-    first = ensemble_evaluate(model, X, Y, **settings_)
+    first = run_ensemble(model, X, Y, **settings_)
     settings_["generator"] = seeded()
-    assert torch.equal(ensemble_evaluate(model, X, Y, **settings_).strongest, first.strongest)
+    assert torch.equal(run_ensemble(model, X, Y, **settings_).robust, first.robust)
     with pytest.raises(ValueError, match="differs"):
-        ensemble_evaluate(Counting(2.0), X, Y, **{**settings_, "generator": seeded()})
+        run_ensemble(Counting(2.0), X, Y, **{**settings_, "generator": seeded()})
 
 
 def unreadable():
@@ -191,21 +191,21 @@ def unreadable():
 def test_what_cannot_be_read_is_refused_until_it_has_a_name(tmp_path):
     path = tmp_path / "state"
     call = dict(ensemble=SHORT, generator=seeded())
-    expected = ensemble_evaluate(A, X, Y, **call).strongest
+    expected = run_ensemble(A, X, Y, **call).robust
     with pytest.raises(UnknownIdentity, match=r"generator.*robustnb\.identity\.named\(model"):
-        ensemble_evaluate(unreadable(), X, Y, checkpoint=path, **call)
+        run_ensemble(unreadable(), X, Y, checkpoint=path, **call)
     with pytest.raises(UnknownIdentity, match="named"):
         certify(unreadable(), X, sigma=0.2, n=20, generator=seeded(), checkpoint=path)
     assert not path.exists()
     call["generator"] = seeded()
-    found = ensemble_evaluate(named(unreadable(), "A"), X, Y, checkpoint=path, **call)
-    assert torch.equal(found.strongest, expected)
+    found = run_ensemble(named(unreadable(), "A"), X, Y, checkpoint=path, **call)
+    assert torch.equal(found.robust, expected)
 
 
 def test_a_named_module_keeps_its_modes_and_its_weights_count():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(9, 3)).train()
     known = named(model, "mine")
-    ensemble_evaluate(known, X, Y, ensemble=SHORT, generator=seeded())
+    run_ensemble(known, X, Y, ensemble=SHORT, generator=seeded())
     assert model[1].training
     before = facts_of(known, X)
     with torch.no_grad():
@@ -288,7 +288,7 @@ def test_the_store_trains_anew_what_its_code_closes_over(scale, tmp_path, monkey
             return fit(model, X, Y, objective=standard(), epochs=1, batch_size=5, lr=lr,
                        generator=seeded())  # fmt: skip
 
-        made.append(trained({"data": "X"}, build, train)[1]["key"])
+        made.append(train_or_load({"data": "X"}, build, train)[1]["key"])
     assert made[0] == made[3] and len(set(made)) == 3
 
 

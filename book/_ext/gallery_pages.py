@@ -1,6 +1,6 @@
 """The directives of the page of known mistakes: code read from the source, errors measured now.
 
-`robustnb-exhibit NAME` shows the wrong and the right form of one exhibit with the error of each;
+`robustnb-pitfall NAME` shows the wrong and the right form of one pitfall with the error of each;
 `robustnb-masked` shows what the audits say of masked models. Both take their numbers from
 `gallery/<key>.json` beside the ledger. The key covers all code that the measurement reaches and
 the versions of the packages under it, so the file is measured again only when one of them changes.
@@ -33,13 +33,13 @@ PRAGMA = re.compile(r"\s+# (?:fmt: skip|type: ignore.*|noqa.*)$")
 
 
 class GalleryError(SphinxError):
-    """An exhibit cannot be shown."""
+    """A pitfall cannot be shown."""
 
     category = "The gallery"
 
 
 def room() -> Path:
-    """The folder of the exhibits' code."""
+    """The folder of the pitfalls' code."""
     package = provenance.module_file(ROOM)
     if package is None:
         raise GalleryError("robustnb is not installed; run `pip install -e .[book]`")
@@ -58,11 +58,11 @@ def functions() -> dict[str, tuple[Path, ast.FunctionDef]]:
 
 
 def function(name: str, form: str) -> tuple[Path, ast.FunctionDef]:
-    """The wrong or right form of an exhibit, or its error."""
+    """The wrong or right form of a pitfall, or its error."""
     stem = name.replace("-", "_")
     wanted = f"_{stem}_error" if form == "error" else f"{stem}_{form}"
     if wanted not in functions():
-        raise GalleryError(f"there is no exhibit {name}: {ROOM} does not define {wanted}")
+        raise GalleryError(f"there is no pitfall {name}: {ROOM} does not define {wanted}")
     return functions()[wanted]
 
 
@@ -109,7 +109,7 @@ def measurement(where: Path) -> Path:
             check=False,
         )
         if done.returncode:
-            raise GalleryError(f"the exhibits could not be measured:\n{done.stdout[-2000:]}")
+            raise GalleryError(f"the pitfalls could not be measured:\n{done.stdout[-2000:]}")
         os.replace(partial, path)
         for old in where.glob("*.json"):
             if old != path:
@@ -139,17 +139,17 @@ def label(text: str, value: str) -> nodes.paragraph:
     return nodes.paragraph("", "", nodes.Text(f"{text}: error "), bold, classes=["rnb-form-label"])
 
 
-class Exhibit(SphinxDirective):
-    """The two forms of one exhibit, each under its measured error."""
+class Pitfall(SphinxDirective):
+    """The two forms of one pitfall, each under its measured error."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         where = folder(self.env.app)
-        errors = measured(where)["exhibits"].get(name)
+        errors = measured(where)["pitfalls"].get(name)
         if errors is None:
-            raise GalleryError(f"{self.env.docname}: no exhibit is called {name}")
+            raise GalleryError(f"{self.env.docname}: no pitfall is called {name}")
         made: list[nodes.Node] = []
         for form, title in (("wrong", "Wrong form"), ("right", "Right form")):
             path, node = function(name, form)
@@ -158,7 +158,7 @@ class Exhibit(SphinxDirective):
             head = label(title, number(errors[form], errors["shown"]))
             made.append(nodes.container("", head, block, classes=["rnb-form", f"rnb-{form}"]))
         self.env.note_dependency(str(measurement(where)))
-        return [nodes.container("", *made, self.counted(name), classes=["rnb-exhibit"])]
+        return [nodes.container("", *made, self.counted(name), classes=["rnb-pitfall"])]
 
     def counted(self, name: str) -> nodes.Node:
         path, node = function(name, "error")
@@ -233,6 +233,6 @@ def forget(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", forget)
-    app.add_directive("robustnb-exhibit", Exhibit)
+    app.add_directive("robustnb-pitfall", Pitfall)
     app.add_directive("robustnb-masked", Masked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

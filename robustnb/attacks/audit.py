@@ -10,15 +10,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robustnb.attacks import checks, masking
-from robustnb.attacks.crossing import craft, transfer
-from robustnb.attacks.ensemble import Ensemble
+from robustnb.attacks import sanity_checks, validation
+from robustnb.attacks.autoattack import AttackEnsemble
+from robustnb.attacks.config import PGDConfig, half_cosine
 from robustnb.attacks.evaluation import Evaluation, evaluate
-from robustnb.attacks.losses import cross_entropy, fooled, margin
-from robustnb.attacks.masking import Finding, finding
-from robustnb.attacks.outcome import clean_logits
-from robustnb.attacks.protocol import Attack, half_cosine
+from robustnb.attacks.losses import cross_entropy, margin, misclassified
 from robustnb.attacks.queries import ModelQueries
+from robustnb.attacks.results import clean_logits
+from robustnb.attacks.sanity_checks import Finding, finding
+from robustnb.attacks.transfer_attack import craft, transfer
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
 
@@ -29,12 +29,12 @@ _LARGE_STEPS = 50
 _RESTARTS = 3  # fewer make no curve
 
 
-def self_audit(
+def robustness_audit(
     model: Model,
     x: Tensor,
     y: Tensor,
     *,
-    attack: Attack,
+    attack: PGDConfig,
     source: Model | None = None,
     queries: int = 300,
     batch_size: int = 256,
@@ -50,16 +50,16 @@ def self_audit(
     square: the black-box attack alone is not stronger; transfer (with a `source` model): nor are
     examples made on another model. An ensemble's `findings` ask more of Square.
     """
-    checks.check_attack(
+    validation.check_attack(
         model, x, y, eps=attack.eps, step=attack.step, steps=attack.steps, norm=attack.norm,
         clip=attack.clip,
     )  # fmt: skip
-    batch_size, queries = checks.check_batch_size(batch_size), whole("queries", queries)
+    batch_size, queries = validation.check_batch_size(batch_size), whole("queries", queries)
     seed = int(torch.randint(2**62, (1,), generator=generator, device=_device(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
-    with masking.seeded(seed % 2**62, x.device):
-        batch = masking.batch_invariance(model, x, batch_size=batch_size)
-        same = masking.deterministic(model, x[:batch_size])
+    with sanity_checks.seeded(seed % 2**62, x.device):
+        batch = sanity_checks.batch_invariance(model, x, batch_size=batch_size)
+        same = sanity_checks.deterministic(model, x[:batch_size])
         if same["ok"] and not batch["ok"]:
             return {"deterministic": same, "batch": batch}
         spent = robust.outcome(attack)
@@ -71,21 +71,21 @@ def self_audit(
             "large_eps": _large_eps(robust, attack),
             "deterministic": same,
             "batch": batch,
-            "square": _square(robust, spent.strongest, attack, queries),
+            "square": _square(robust, spent.robust, attack, queries),
         }
         if source is not None:
             other = transfer(
                 source, model, x, y, attack=_single(attack), batch_size=batch_size,
                 generator=torch.Generator().manual_seed(seed),
             )  # fmt: skip
-            findings["transfer"] = _weaker(spent.strongest, other.adv_correct, "transfer")
+            findings["transfer"] = _weaker(spent.robust, other.adv_correct, "transfer")
     return findings
 
 
 def summary(audits: Mapping[str, Mapping[str, Finding]]) -> Finding:
     """One finding for several audited models: {ok, value, why}; `why` names the first that failed.
 
-    audits: the `self_audit` of each model, by name. `value` keeps every finding.
+    audits: the `robustness_audit` of each model, by name. `value` keeps every finding.
     """
     failed = [
         f"{model}, {check}: {found['why']}"
@@ -104,23 +104,23 @@ class _Accuracy:
         self.model, self.x, self.y = model, x, y
         self.batch_size, self.seed = batch_size, seed
 
-    def outcome(self, attack: Attack | Ensemble) -> Evaluation:
+    def outcome(self, attack: PGDConfig | AttackEnsemble) -> Evaluation:
         return evaluate(
             self.model, self.x, self.y, attacks=[attack], batch_size=self.batch_size,
             generator=torch.Generator().manual_seed(self.seed),
         )  # fmt: skip
 
-    def __call__(self, attack: Attack) -> float:
-        return float(self.outcome(attack).strongest.double().mean())
+    def __call__(self, attack: PGDConfig) -> float:
+        return float(self.outcome(attack).robust.double().mean())
 
 
 def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256) -> Finding:
     """The share of correct examples whose cross-entropy gradient is 0, or not finite throughout."""
-    batch_size = checks.check_batch_size(batch_size)
-    checks.check_gradients_allowed(model)
+    batch_size = validation.check_batch_size(batch_size)
+    validation.check_gradients_allowed(model)
     none, queries = [], ModelQueries(model)
     with eval_mode(model):
-        correct = ~fooled(clean_logits(model, x, y, batch_size=batch_size), y)
+        correct = ~misclassified(clean_logits(model, x, y, batch_size=batch_size), y)
         for images, labels in zip(
             torch.split(x, batch_size), torch.split(y, batch_size), strict=True
         ):
@@ -138,7 +138,7 @@ def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256)
     )
 
 
-def _loss(robust: _Accuracy, attack: Attack) -> Finding:
+def _loss(robust: _Accuracy, attack: PGDConfig) -> Finding:
     """The mean margin of the examples correct when clean, by steps of one restart; 0 is clean.
 
     The margin, which a mistake of any loss shows in: cross-entropy underflows where it is small.
@@ -168,11 +168,11 @@ def _mean(values: Tensor) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def _lengths(attack: Attack) -> list[int]:
+def _lengths(attack: PGDConfig) -> list[int]:
     return sorted({max(1, attack.steps // part) for part in (8, 4, 2, 1)} | {1})
 
 
-def _steps(robust: _Accuracy, attack: Attack) -> Finding:
+def _steps(robust: _Accuracy, attack: PGDConfig) -> Finding:
     once = _single(attack)
     curve = {
         k: robust(replace(once, steps=k, step=half_cosine(attack.eps, k))) for k in _lengths(attack)
@@ -180,19 +180,19 @@ def _steps(robust: _Accuracy, attack: Attack) -> Finding:
     return _curve(curve, "steps")
 
 
-def _single(attack: Attack) -> Attack:
+def _single(attack: PGDConfig) -> PGDConfig:
     return replace(attack, restarts=1, losses=attack.losses[:1])
 
 
-def _restarts(robust: _Accuracy, attack: Attack, spent: Evaluation) -> Finding:
+def _restarts(robust: _Accuracy, attack: PGDConfig, spent: Evaluation) -> Finding:
     """The curve over restarts, read off one evaluation: each restart runs every loss."""
     start = "uniform" if attack.start == "zero" else attack.start
     more = replace(attack, start=start, restarts=max(attack.restarts, _RESTARTS))
     found = spent if more == attack else robust.outcome(more)
-    survivors, per_restart = found.survivors[more.name], len(more.losses)
+    n_robust, per_restart = found.n_robust[more.name], len(more.losses)
     counts = sorted({1, (more.restarts + 1) // 2, more.restarts})
     n = max(len(robust.x), 1)
-    return _curve({k: survivors[k * per_restart - 1] / n for k in counts}, "restarts")
+    return _curve({k: n_robust[k * per_restart - 1] / n for k in counts}, "restarts")
 
 
 def _curve(curve: dict[int, float], what: str) -> Finding:
@@ -208,7 +208,7 @@ def _curve(curve: dict[int, float], what: str) -> Finding:
     )
 
 
-def _large_eps(robust: _Accuracy, attack: Attack) -> Finding:
+def _large_eps(robust: _Accuracy, attack: PGDConfig) -> Finding:
     low, high = attack.clip or (0.0, 1.0)
     size = math.prod(robust.x.shape[1:])
     eps = (high - low) * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[attack.norm]
@@ -222,13 +222,13 @@ def _large_eps(robust: _Accuracy, attack: Attack) -> Finding:
     )
 
 
-def _square(robust: _Accuracy, white_box: Tensor, attack: Attack, queries: int) -> Finding:
+def _square(robust: _Accuracy, white_box: Tensor, attack: PGDConfig, queries: int) -> Finding:
     if attack.eps == 0:
         return finding(True, 0.0, "with eps = 0 there is nothing to compare")
-    alone = Ensemble(
+    alone = AttackEnsemble(
         attack.eps, norm=attack.norm, attacks=("square",), queries=queries, clip=attack.clip
     )
-    return _weaker(white_box, robust.outcome(alone).strongest, "square")
+    return _weaker(white_box, robust.outcome(alone).robust, "square")
 
 
 def _weaker(white_box: Tensor, other: Tensor, what: str) -> Finding:

@@ -1,8 +1,8 @@
 """Robust accuracy: which examples stay correct under which attack.
 
-Every attack runs on its own, and never on an example that has fallen to it (see `pursuit` and
-`ensemble`). This changes no verdict, on a given machine: a batch of another size may be rounded
-differently in its last bit.
+Every attack runs on its own, and never on an example that it has broken (see `engine`). This
+changes no verdict, on a given machine: a batch of another size may be rounded differently in its
+last bit.
 """
 
 from __future__ import annotations
@@ -14,39 +14,45 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from robustnb.attacks import checks
-from robustnb.attacks.ensemble import Ensemble, EnsembleEvaluation, run_ensemble
-from robustnb.attacks.masking import Finding, gradients
-from robustnb.attacks.outcome import Counts, Outcome, Passes, clean_answers
-from robustnb.attacks.protocol import Attack
-from robustnb.attacks.pursuit import pursue, run_seeds
+from robustnb._deprecated import renamed
+from robustnb.attacks import validation
+from robustnb.attacks.attack import Attack
+from robustnb.attacks.autoattack import AttackEnsemble, EnsembleEvaluation, conclude
+from robustnb.attacks.engine import Subject, check_evaluation, run_attack
+from robustnb.attacks.results import AttackResult, ErrorRates, Passes, clean_answers
+from robustnb.attacks.sanity_checks import Finding, gradients
+from robustnb.attacks.state import EvaluationState
 from robustnb.models.modes import Model, eval_mode
-from robustnb.progress import progress
 from robustnb.resume import path_of
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Who is correct on the clean image and under each attack by its name, (N,) bool.
+    """Which examples are correct when clean and under each attack by its name, (N,) bool.
 
-    `outcomes` holds what each attack did to every example: first mistake, margin and image.
-    `survivors` says how many stand after each run of an attack, in the order of `Attack.runs`, so
-    one evaluation holds the whole curve over restarts. `ensembles` keeps all that an ensemble told.
+    `results` holds what each attack did to every example: first mistake, margin and image.
+    `n_robust` counts who is robust after each run of an attack, in the order of its `runs`, so one
+    evaluation holds the whole curve over restarts. `ensembles` keeps all that an ensemble told.
     """
 
     natural_correct: Tensor
-    robust: dict[str, Tensor]
-    outcomes: dict[str, Outcome]
-    survivors: dict[str, tuple[int, ...]]
+    robust_by_attack: dict[str, Tensor]
+    results: dict[str, AttackResult]
+    n_robust: dict[str, tuple[int, ...]]
     passes: dict[str, Passes]
-    attacks: tuple[Attack | Ensemble, ...]
+    attacks: tuple[Attack, ...]
     ensembles: dict[str, EnsembleEvaluation]
     gradients: dict[str, Finding]
 
-    def column(self, name: str) -> Tensor:
+    strongest = renamed("robust")
+    outcomes = renamed("results")
+    column = renamed("robust_under")
+    counts = renamed("error_rates")
+
+    def robust_under(self, name: str) -> Tensor:
         """Correct on the clean image and under that attack, (N,) bool."""
-        checks.check_choice("attack", name, tuple(self.robust))
-        return self.robust[name]
+        validation.check_choice("attack", name, tuple(self.robust_by_attack))
+        return self.robust_by_attack[name]
 
     @property
     def findings(self) -> dict[str, Finding]:
@@ -60,14 +66,14 @@ class Evaluation:
         return met
 
     @property
-    def strongest(self) -> Tensor:
+    def robust(self) -> Tensor:
         """Correct on the clean image and under every attack, (N,) bool."""
-        return torch.stack([self.natural_correct, *self.robust.values()]).all(0)
+        return torch.stack([self.natural_correct, *self.robust_by_attack.values()]).all(0)
 
-    def counts(self, name: str | None = None, *, level: float = 0.95) -> Counts:
+    def error_rates(self, name: str | None = None, *, level: float = 0.95) -> ErrorRates:
         """Natural, robust and boundary error with intervals, under one attack or under all."""
-        standing = self.strongest if name is None else self.column(name)
-        return Counts.of(self.natural_correct, standing, level=level)
+        robust = self.robust if name is None else self.robust_under(name)
+        return ErrorRates.of(self.natural_correct, robust, level=level)
 
 
 def evaluate(
@@ -75,86 +81,60 @@ def evaluate(
     x: Tensor,
     y: Tensor,
     *,
-    attacks: Sequence[Attack | Ensemble],
+    attacks: Sequence[Attack],
     batch_size: int = 256,
     generator: torch.Generator | None = None,
     checkpoint: Path | str | None = None,
 ) -> Evaluation:
     """Attack every correctly classified example with each attack on its own; see `Evaluation`.
 
-    x: (N, ...); y: (N,). With `checkpoint` an ensemble keeps its outcomes so far in that file, and
-    the same call goes on from there (`ensemble_evaluate`); it takes one ensemble among `attacks`.
+    x: (N, ...); y: (N,). With `checkpoint`, a file for one attack, the outcomes so far are saved
+    there now and then, and on an interruption; the same call then goes on from the file.
     Guarantee: the verdicts are those of running every attack in full on every example, and do not
-    depend on `batch_size`; the model's modes are restored. ValueError if answers depend on the
-    other images of a batch.
+    depend on `batch_size`; an image counts only if it lies in ball and box; the model's modes are
+    restored. ValueError if answers depend on the other images of a batch.
     """
-    batch_size = _check(model, x, y, attacks, batch_size, checkpoint)
-    runs = [attack for attack in attacks if isinstance(attack, Attack)]
-    total = sum(len(attack.runs()) * attack.steps for attack in runs)
+    batch_size = check_evaluation(model, x, y, attacks, batch_size)
+    path, saved = path_of(checkpoint), _saved_attack(attacks, checkpoint)
     x = x.detach()
-    with eval_mode(model), progress("evaluate", total=total) as bar:
+    with eval_mode(model):
         clean = clean_answers(model, x, y, batch_size=batch_size)
+        subject = Subject(model, x, y, clean, batch_size)
         spent = {"natural": clean.passes}
         found = Evaluation(clean.correct, {}, {}, {}, spent, tuple(attacks), {}, {})
         for attack in attacks:
-            if isinstance(attack, Ensemble):
-                own = run_ensemble(
-                    model, x, y, clean, attack, batch_size=batch_size, generator=generator,
-                    checkpoint=path_of(checkpoint),
-                )  # fmt: skip
-                _enter_ensemble(found, own)
-                continue
-            seeds = run_seeds(attack, generator)
-            outcome, survivors, asked = pursue(
-                model, x, y, clean.logits, clean.correct, attack, seeds, batch_size=batch_size
+            state = run_attack(
+                subject, attack, generator=generator, checkpoint=path if attack is saved else None
             )
-            found.outcomes[attack.name] = outcome
-            found.passes[attack.name] = Passes(asked.forward, asked.backward)
-            found.robust[attack.name] = clean.correct & (outcome.run < 0)
-            found.survivors[attack.name] = survivors
-            found.gradients[f"gradients under {attack.name}"] = gradients(
-                asked.forward, asked.backward, asked.zero, asked.broken
-            )
-            left = int(found.robust[attack.name].sum())
-            bar.advance(attack.steps * len(seeds), note=f"{attack.name}: {left} stand")
+            _enter(found, subject, attack, state)
     return found
 
 
-def _enter_ensemble(found: Evaluation, own: EnsembleEvaluation) -> None:
-    """Enter the column of an ensemble."""
-    name = own.ensemble.name
-    found.robust[name], found.ensembles[name] = own.strongest, own
-    found.outcomes[name] = Outcome(
-        own.felled_by, torch.full_like(own.felled_by, -1), own.margin, own.x_adv
-    )
-    found.survivors[name] = own.survivors
-    spent = [counted for attack, counted in own.passes.items() if attack != "natural"]
-    found.passes[name] = Passes(*map(sum, zip(*spent, strict=True)))
+def _enter(found: Evaluation, subject: Subject, attack: Attack, state: EvaluationState) -> None:
+    """Enter the column of an attack."""
+    name, known = attack.name, state.known
+    margin = known.margin
+    forward, backward, zero, broken = map(sum, zip(*state.passes, strict=True))
+    if isinstance(attack, AttackEnsemble):
+        own = conclude(subject, attack, state)
+        found.ensembles[name], margin = own, own.margin
+    else:
+        found.gradients[f"gradients under {name}"] = gradients(forward, backward, zero, broken)
+    found.results[name] = AttackResult(state.broken_by, known.step, margin, known.x_adv)
+    found.robust_by_attack[name] = state.robust
+    found.n_robust[name] = tuple(state.n_robust)
+    found.passes[name] = Passes(forward, backward)
 
 
-def _check(
-    model: Model, x: Tensor, y: Tensor, attacks: Sequence[Attack | Ensemble], batch_size: int,
-    checkpoint: Path | str | None,
-) -> int:  # fmt: skip
-    if isinstance(attacks, Attack | Ensemble) or not all(
-        isinstance(attack, Attack | Ensemble) for attack in attacks
-    ):
-        raise TypeError(f"attacks must be a list of Attack and Ensemble, got {attacks!r}")
-    ensembles = sum(isinstance(attack, Ensemble) for attack in attacks)
-    if checkpoint is not None and ensembles != 1:
+def _saved_attack(attacks: Sequence[Attack], checkpoint: Path | str | None) -> Attack | None:
+    """The attack that a checkpoint is for: the one ensemble, or the only attack."""
+    if checkpoint is None:
+        return None
+    ensembles: list[Attack] = [own for own in attacks if isinstance(own, AttackEnsemble)]
+    chosen = ensembles or list(attacks)
+    if len(chosen) != 1:
         raise ValueError(
-            f"checkpoint keeps one ensemble, and attacks holds {ensembles}; "
+            f"checkpoint keeps one ensemble, or one attack, and attacks holds {len(chosen)}; "
             "evaluate them one by one"
         )
-    names = [attack.name for attack in attacks]
-    if len(set(names)) < len(names):
-        raise ValueError(f"attacks must have different names, got {names}; set Attack(name=...)")
-    for clip in {attack.clip for attack in attacks} or {None}:
-        checks.check_images(x, clip)
-    checks.check_labels(y, x)
-    checks.check_place(model, x)
-    for attack in attacks:
-        checks.warn_of_bytes(attack.eps, attack.norm, attack.clip, x[:1].numel())
-        if isinstance(attack, Attack) or attack.needs_gradients:
-            checks.check_gradients_allowed(model)
-    return checks.check_batch_size(batch_size)
+    return chosen[0]

@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from robustnb.attacks import checks
-from robustnb.attacks.losses import LOSSES, Loss, fooled, kl, margin
+from robustnb.attacks import validation
+from robustnb.attacks.attack import Known
+from robustnb.attacks.losses import LOSSES, Loss, kl, margin, misclassified
 from robustnb.attacks.queries import Aimed, ModelQueries
 
 LossName = Literal["ce", "margin", "kl"]
@@ -18,28 +19,28 @@ class Value(NamedTuple):
     """Loss of each example (N,), the verdict if there is one, and the gradient if asked for."""
 
     loss: Tensor
-    fooled: Tensor | None
+    misclassified: Tensor | None
     grad: Tensor | None
 
 
 class Record:
     """Of each example the first misclassified iterate, and until then the one of highest margin."""
 
-    def __init__(self, x_adv: Tensor, found: Tensor, step: Tensor, *, first: int) -> None:
-        """Go on from the images, margins and steps so far; the next iterate is number `first`."""
-        self.x_adv, self.margin, self.step = x_adv, found, step
+    def __init__(self, known: Known, *, first: int) -> None:
+        """Go on from what is known so far, in place; the next iterate is number `first`."""
+        self.known = known
         self._now = first - 1
 
     @torch.no_grad()
     def note(self, x_adv: Tensor, logits: Tensor, y: Tensor, hit: Tensor) -> None:
         """Take in the model's answers to the present iterate."""
         self._now += 1
-        value = margin(logits, y)
-        stands = self.step < 0
-        better = (stands & (hit | (value > self.margin))).nonzero()[:, 0]
-        self.x_adv[better] = x_adv.detach()[better]
-        self.margin[better] = value[better]
-        self.step[stands & hit] = self._now
+        value, known = margin(logits, y), self.known
+        robust = known.step < 0
+        better = (robust & (hit | (value > known.margin))).nonzero()[:, 0]
+        known.x_adv[better] = x_adv.detach()[better]
+        known.margin[better] = value[better]
+        known.step[robust & hit] = self._now
 
 
 class ModelObjective:
@@ -59,7 +60,7 @@ class ModelObjective:
     ) -> None:
         """Refuse a loss and targets that do not go together."""
         if isinstance(loss, str):
-            checks.check_choice("loss", loss, tuple(LOSSES))
+            validation.check_choice("loss", loss, tuple(LOSSES))
         if targets is not None and loss == "kl":
             raise ValueError('the loss "kl" knows no labels, so no targets; use loss="ce"')
         if targets is not None and targets.shape != y.shape:
@@ -81,7 +82,11 @@ class ModelObjective:
         ask = self.queries.loss_and_grad if grad else self.queries.loss_and_misclassified
         loss, beside = self._loss()
         found = ask(x_adv, self.y, loss, beside)
-        hit = found.fooled if self.targets is None else ~fooled(found.logits, self.targets)
+        hit = (
+            found.misclassified
+            if self.targets is None
+            else ~misclassified(found.logits, self.targets)
+        )
         self.fallen |= hit
         if self.record is not None:
             self.record.note(x_adv, found.logits, self.y, hit)
@@ -98,4 +103,4 @@ class ModelObjective:
         targets = self.targets
         if callable(self.loss):  # the whole batch at once, as such a loss may want
             return (lambda logits, y: -loss(logits, targets)), None
-        return (lambda logits, y, aim: -loss(logits, aim)), targets
+        return (lambda logits, y, target: -loss(logits, target)), targets

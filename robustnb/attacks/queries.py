@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robustnb.attacks import checks
-from robustnb.attacks.losses import Loss, cross_entropy, fooled, margin
-from robustnb.attacks.ratio import dlr
+from robustnb.attacks import validation
+from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, misclassified
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model
 
@@ -26,7 +25,7 @@ class Answer(NamedTuple):
     """
 
     loss: Tensor
-    fooled: Tensor
+    misclassified: Tensor
     grad: Tensor | None
     logits: Tensor
 
@@ -75,7 +74,7 @@ class ModelQueries:
         """The loss and the verdict, without a gradient; arguments as of `loss_and_grad`."""
         logits = self.logits(x)
         with torch.no_grad():
-            return Answer(_value(loss, logits, y, beside), fooled(logits, y), None, logits)
+            return Answer(_value(loss, logits, y, beside), misclassified(logits, y), None, logits)
 
     def loss_and_grad(
         self, x: Tensor, y: Tensor, loss: Loss | Aimed, beside: Tensor | None = None
@@ -97,7 +96,7 @@ class ModelQueries:
         logits = ask(self.model, x)
         check_finite(logits)
         while self._to_check:
-            checks.check_classes(self._to_check.pop(), logits)
+            validation.check_classes(self._to_check.pop(), logits)
         return logits
 
     def _with_grad(self, x: Tensor, y: Tensor, loss: Loss | Aimed, beside: Tensor | None) -> Answer:
@@ -109,7 +108,7 @@ class ModelQueries:
         self.forward += len(x)
         self.backward += len(x)
         with torch.no_grad():
-            hit = fooled(logits, y)
+            hit = misclassified(logits, y)
             grad, largest = usable(raw)
             self.broken += int((~largest.isfinite()).sum())
             self.zero += int(((largest == 0) & ~hit).sum())
@@ -151,5 +150,5 @@ def usable(grad: Tensor) -> tuple[Tensor, Tensor]:
 def _value(loss: Loss | Aimed, logits: Tensor, y: Tensor, beside: Tensor | None) -> Tensor:
     function: Callable[..., Any] = loss
     value: Tensor = function(logits, y) if beside is None else function(logits, y, beside)
-    checks.check_loss(value, len(logits))
+    validation.check_loss(value, len(logits))
     return value

@@ -7,10 +7,10 @@ from robustnb._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "Exhibit": "robustnb.gallery.exhibit",
-        "Masked": "robustnb.gallery.masked",
-        "MaskedFindings": "robustnb.gallery.masked",
-        "exhibits": "robustnb.gallery.catalogue",
-        "inspect_masked": "robustnb.gallery.masked",
+        "Pitfall": "robustnb.gallery.pitfall",
+        "Masked": "robustnb.gallery.gradient_masking",
+        "MaskedFindings": "robustnb.gallery.gradient_masking",
+        "pitfalls": "robustnb.gallery.catalogue",
+        "inspect_masked": "robustnb.gallery.gradient_masking",
     },
 )

@@ -1,16 +1,25 @@
-"""All exhibits, in the order of the page."""
+"""All pitfalls, in the order of the page."""
 
 from __future__ import annotations
 
-from robustnb.gallery import ball, influence, keeping, loop, objective, skips
-from robustnb.gallery.exhibit import Exhibit
+from robustnb.gallery import (
+    attack_loop,
+    influence,
+    objective,
+    projection,
+    skip_connections,
+    storage_and_rates,
+)
+from robustnb.gallery.pitfall import Pitfall
 
 
-def exhibits() -> tuple[Exhibit, ...]:
-    """Every exhibit of the gallery.
+def pitfalls() -> tuple[Pitfall, ...]:
+    """Every pitfall of the gallery.
 
-    >>> [exhibit.name for exhibit in exhibits()][:2]
+    >>> [pitfall.name for pitfall in pitfalls()][:2]
     ['byte-mask', 'last-iterate']
     """
-    rooms = (loop, ball, objective, skips, influence, keeping)
-    return tuple(exhibit for room in rooms for exhibit in room.EXHIBITS)
+    rooms = (
+        attack_loop, projection, objective, skip_connections, influence, storage_and_rates,
+    )  # fmt: skip
+    return tuple(pitfall for room in rooms for pitfall in room.PITFALLS)

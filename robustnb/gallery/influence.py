@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustnb.gallery.exhibit import Exhibit, Form
-from robustnb.gallery.specimens import seeded
+from robustnb.gallery.fixtures import seeded
+from robustnb.gallery.pitfall import Form, Pitfall
 
 DAMP, SCALE, STEPS = 0.01, 25.0, 4000
 
@@ -57,8 +57,8 @@ def _added_lists_error(form: Form) -> float:
     return float((first - draw[0]).norm() / draw[0].norm())
 
 
-EXHIBITS = (
-    Exhibit("lissa-scale", lissa_scale_wrong, lissa_scale_right, _lissa_scale_error, limit=1e-9),
-    Exhibit("added-lists", added_lists_wrong, added_lists_right, _added_lists_error,
+PITFALLS = (
+    Pitfall("lissa-scale", lissa_scale_wrong, lissa_scale_right, _lissa_scale_error, limit=1e-9),
+    Pitfall("added-lists", added_lists_wrong, added_lists_right, _added_lists_error,
             limit=1e-12, shown="share"),
 )  # fmt: skip

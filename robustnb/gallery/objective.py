@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustnb.attacks.ascent import ascend, start_point
 from robustnb.attacks.losses import kl
-from robustnb.gallery.exhibit import Exhibit, Form
-from robustnb.gallery.specimens import digits, seeded
+from robustnb.attacks.projected_gradient import initial_point, maximize
+from robustnb.gallery.fixtures import digits, seeded
+from robustnb.gallery.pitfall import Form, Pitfall
 from robustnb.training.schedules import milestones
 
 EPOCHS = range(1, 121)
@@ -37,16 +37,16 @@ def _kl_mean_error(form: Form) -> float:
     p, q = a.softmax(1), b.softmax(1)
     true = float((p * (p / q).log()).sum() / len(p))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of the wrong form: that is the exhibit
+        warnings.simplefilter("ignore")  # torch warns of the wrong form: that is the pitfall
         return abs(float(form(a, b)) / true - 1)
 
 
 def no_noise_wrong(model: nn.Module, x: Tensor) -> Tensor:
     """The inner maximisation of TRADES, with its divergence as the loss."""
     clean = model(x).detach()
-    return ascend(
+    return maximize(
         lambda at: kl(clean, model(at)), x,
-        eps=EPS, step=STEP, steps=STEPS, start_point=x,
+        eps=EPS, step=STEP, steps=STEPS, initial_point=x,
     )  # fmt: skip
 
 
@@ -54,12 +54,12 @@ def no_noise_right(model: nn.Module, x: Tensor) -> Tensor:
     """The inner maximisation of TRADES, with its divergence as the loss."""
     clean = model(x).detach()
     draws = seeded(1)
-    begin = start_point(
+    begin = initial_point(
         x, "gaussian", eps=EPS, norm="linf", generator=draws,
     )  # fmt: skip
-    return ascend(
+    return maximize(
         lambda at: kl(clean, model(at)), x,
-        eps=EPS, step=STEP, steps=STEPS, start_point=begin,
+        eps=EPS, step=STEP, steps=STEPS, initial_point=begin,
     )  # fmt: skip
 
 
@@ -135,11 +135,11 @@ def _text_flag_error(form: Form) -> float:
     return 0.0 if any(off) else 1.0
 
 
-EXHIBITS = (
-    Exhibit("kl-mean", kl_mean_wrong, kl_mean_right, _kl_mean_error, limit=1e-12, shown="share"),
-    Exhibit("no-noise", no_noise_wrong, no_noise_right, _no_noise_error, shown="share"),
-    Exhibit("raw-nll", raw_nll_wrong, raw_nll_right, _raw_nll_error, limit=1e-12),
-    Exhibit("shadowed-branch", shadowed_branch_wrong, shadowed_branch_right,
+PITFALLS = (
+    Pitfall("kl-mean", kl_mean_wrong, kl_mean_right, _kl_mean_error, limit=1e-12, shown="share"),
+    Pitfall("no-noise", no_noise_wrong, no_noise_right, _no_noise_error, shown="share"),
+    Pitfall("raw-nll", raw_nll_wrong, raw_nll_right, _raw_nll_error, limit=1e-12),
+    Pitfall("shadowed-branch", shadowed_branch_wrong, shadowed_branch_right,
             _shadowed_branch_error, limit=1e-12),
-    Exhibit("text-flag", text_flag_wrong, text_flag_right, _text_flag_error),
+    Pitfall("text-flag", text_flag_wrong, text_flag_right, _text_flag_error),
 )  # fmt: skip

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from robustnb.gallery.catalogue import exhibits
-from robustnb.gallery.masked import ATTACK, ENSEMBLE, inspect_masked
+from robustnb.gallery.catalogue import pitfalls
+from robustnb.gallery.gradient_masking import ATTACK, ENSEMBLE, inspect_masked
 
 
 def measure_all() -> dict[str, Any]:
-    """The error of both forms of every exhibit, and what was found out about masked models."""
+    """The error of both forms of every pitfall, and what was found out about masked models."""
     return {
-        "exhibits": {
-            e.name: {**e.errors(), "limit": e.limit, "shown": e.shown} for e in exhibits()
+        "pitfalls": {
+            e.name: {**e.errors(), "limit": e.limit, "shown": e.shown} for e in pitfalls()
         },
         "masked": [found.to_json() for found in inspect_masked()],
         "attack": ATTACK.name,

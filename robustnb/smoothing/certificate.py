@@ -38,13 +38,13 @@ def upper_bound(hits: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
     return np.asarray(1 - lower_bound(trials - k, trials, alpha), dtype=np.float64)
 
 
-def radius_of_bounds(low: ArrayLike, high: ArrayLike | None = None, *, sigma: float) -> Floats:
+def certified_radius(low: ArrayLike, high: ArrayLike | None = None, *, sigma: float) -> Floats:
     """The l2 radius sigma / 2 (Phi^-1(low) - Phi^-1(high)) of Theorem 1 of Cohen et al. 2019.
 
     low bounds the top class's probability from below, high every other class's from above;
     without `high` it is 1 - low, and the radius sigma Phi^-1(low). Never negative.
 
-    >>> float(radius_of_bounds(0.5, sigma=1.0))
+    >>> float(certified_radius(0.5, sigma=1.0))
     0.0
     """
     p_a = np.asarray(low, dtype=np.float64)
@@ -59,16 +59,16 @@ def largest_radius(*, n: int, alpha: float, sigma: float) -> float:
     >>> round(largest_radius(n=10_000, alpha=0.001, sigma=0.25), 4)
     0.7996
     """
-    return float(radius_of_bounds(lower_bound(n, n, alpha), sigma=sigma))
+    return float(certified_radius(lower_bound(n, n, alpha), sigma=sigma))
 
 
-def needed_hits(radius: float, *, n: int, alpha: float, sigma: float) -> int | None:
+def min_count(radius: float, *, n: int, alpha: float, sigma: float) -> int | None:
     """The fewest hits in n copies that certify `radius`; None if even n hits do not.
 
-    >>> needed_hits(0.4347, n=10_000, alpha=0.001, sigma=0.25)
+    >>> min_count(0.4347, n=10_000, alpha=0.001, sigma=0.25)
     9651
     """
-    radii = radius_of_bounds(lower_bound(np.arange(n + 1), n, alpha), sigma=sigma)
+    radii = certified_radius(lower_bound(np.arange(n + 1), n, alpha), sigma=sigma)
     enough = np.flatnonzero((radii >= radius) & (radii > 0))  # a bound <= 1/2 is no certificate
     return int(enough[0]) if enough.size else None
 
@@ -107,7 +107,7 @@ class Certificate:
     @property
     def radius(self) -> Tensor:
         """The l2 radius of each image in its own units, 0 where it abstains: (N,) float64."""
-        return torch.from_numpy(radius_of_bounds(self.lower.numpy(), sigma=self.sigma))
+        return torch.from_numpy(certified_radius(self.lower.numpy(), sigma=self.sigma))
 
 
 def _counts(hits: ArrayLike, n: ArrayLike, alpha: float) -> tuple[Floats, Floats]:

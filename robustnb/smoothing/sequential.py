@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustnb.attacks.geometry import Clip
+from robustnb.attacks.projections import Clip
 from robustnb.models.modes import Model
 from robustnb.scalars import finite, whole
+from robustnb.smoothing.batching import Work, check_sigma, run
 from robustnb.smoothing.certificate import (
     Certificate,
+    certified_radius,
     check_alpha,
     lower_bound,
-    radius_of_bounds,
     upper_bound,
 )
-from robustnb.smoothing.counting import Sampler
-from robustnb.smoothing.groups import Work, check_sigma, run
+from robustnb.smoothing.sampling import Sampler
 
 Undecided = Callable[[NDArray[np.int64], int], NDArray[np.bool_]]
 _NOT_REACHED = -1
@@ -107,8 +107,8 @@ def _open(
 ) -> NDArray[np.bool_]:
     """Where neither bound says on which side of `target` the radius lies."""
     low, high = lower_bound(hits, look, share), upper_bound(hits, look, share)
-    reached = (radius_of_bounds(low, sigma=sigma) >= target) & (low > 0.5)
-    hopeless = (radius_of_bounds(high, sigma=sigma) < target) | (high <= 0.5)
+    reached = (certified_radius(low, sigma=sigma) >= target) & (low > 0.5)
+    hopeless = (certified_radius(high, sigma=sigma) < target) | (high <= 0.5)
     return np.asarray(~reached & ~hopeless)
 
 

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from robustnb.attacks.checks import check_classes, check_gradients_allowed, check_images
+from robustnb.attacks.validation import check_classes, check_gradients_allowed, check_images
 from robustnb.models.ask import place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustnb.attacks import checks
-from robustnb.attacks.ascent import Start, Step, ascend, start_point
-from robustnb.attacks.geometry import Norm
+from robustnb.attacks import validation
 from robustnb.attacks.losses import cross_entropy, kl
+from robustnb.attacks.projected_gradient import Start, Step, initial_point, maximize
+from robustnb.attacks.projections import Norm
 from robustnb.models.ask import ask
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite
@@ -68,7 +68,7 @@ def pgd_training(
     """Training on adversarial images (Madry 2018, eq. 2.1): mean of max_{x'} L(f(x'), y)."""
     eps, sizes, steps = _check_attack(eps, step, steps, norm)
     _check_loss(loss)
-    checks.check_choice("start", start, get_args(Start))
+    validation.check_choice("start", start, get_args(Start))
     return partial(
         pgd_training_loss, eps=eps, step=sizes, steps=steps, norm=norm, start=start, loss=loss
     )
@@ -89,10 +89,10 @@ def pgd_training_loss(
 ) -> Tensor:
     """The loss of `pgd_training`: at the last of `steps` iterates in the ball of radius `eps`."""
     with eval_mode(model):
-        x_adv = ascend(
+        x_adv = maximize(
             lambda x_adv: _per_example(full_precision(ask(model, x_adv)), y, loss),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
-            start_point=start_point(x, start, eps=eps, norm=norm, generator=generator),
+            initial_point=initial_point(x, start, eps=eps, norm=norm, generator=generator),
         )  # fmt: skip
     return _per_example(full_precision(ask(model, x_adv)), y, loss).mean()
 
@@ -147,10 +147,10 @@ def trades_loss(
         with torch.no_grad():
             p_clean = full_precision(ask(model, x))
         # KL(p(x) || p(x')) is least at x' = x: without noise its gradient there is exactly 0
-        x_adv = ascend(
+        x_adv = maximize(
             lambda x_adv: kl(p_clean, full_precision(ask(model, x_adv))),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
-            start_point=_noisy(x, start_noise, generator),
+            initial_point=_noisy(x, start_noise, generator),
         )  # fmt: skip
     logits, logits_adv = _both(model, x, x_adv, joint_batch)
     # mean over the batch only: a mean over the classes too would divide beta by their number
@@ -175,7 +175,7 @@ def binary_trades(
     eps, sizes, steps = _check_attack(eps, step, steps, norm)
     start_noise = finite("start_noise", start_noise, least=0.0)
     lam = finite("lam", lam, above=0.0, hint="; the paper uses 2 to 5")
-    checks.check_choice("loss", loss, get_args(Surrogate))
+    validation.check_choice("loss", loss, get_args(Surrogate))
     return partial(
         binary_trades_loss, lam=lam, eps=eps, step=sizes, steps=steps, loss=loss, norm=norm,
         start_noise=start_noise, joint_batch=joint_batch,
@@ -202,10 +202,10 @@ def binary_trades_loss(
     with eval_mode(model):
         with torch.no_grad():
             clean = full_precision(ask(model, x))
-        x_adv = ascend(
+        x_adv = maximize(
             lambda x_adv: phi(clean * full_precision(ask(model, x_adv)) / lam),
             x, eps=eps, step=step, steps=steps, norm=norm, keep="last",
-            start_point=_noisy(x, start_noise, generator),
+            initial_point=_noisy(x, start_noise, generator),
         )  # fmt: skip
     scores, scores_adv = _both(model, x, x_adv, joint_batch)
     natural = _per_example(scores, y, loss).mean()
@@ -246,14 +246,14 @@ def _per_example(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
 
 
 def _check_loss(loss: str) -> None:
-    checks.check_choice("loss", loss, ("ce", *get_args(Surrogate)))
+    validation.check_choice("loss", loss, ("ce", *get_args(Surrogate)))
 
 
 def _check_attack(
     eps: float, step: Step, steps: int, norm: Norm
 ) -> tuple[float, float | Tensor | list[float], int]:
-    eps = checks.check_radius(eps)
-    checks.check_norm(norm)
+    eps = validation.check_radius(eps)
+    validation.check_norm(norm)
     if norm == "linf":  # an image's size, which bounds the others, is not known here
-        checks.warn_of_bytes(eps, norm, (0.0, 1.0), 1)
-    return eps, *checks.check_steps(step, steps)
+        validation.warn_of_bytes(eps, norm, (0.0, 1.0), 1)
+    return eps, *validation.check_steps(step, steps)

@@ -44,7 +44,7 @@ def _cosine(time: float, *, epochs: int) -> float:
     return (1 + math.cos(math.pi * min(time / epochs, 1.0))) / 2
 
 
-def triangle(*, epochs: int, peak: float = 0.3) -> Schedule:
+def triangular(*, epochs: int, peak: float = 0.3) -> Schedule:
     """Linear from 0 to the base rate at the fraction `peak` of the training, then linear to 0."""
     _check_epochs(epochs)
     if not 0 < peak < 1:

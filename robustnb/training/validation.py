@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustnb.attacks.ascent import pgd
-from robustnb.attacks.checks import check_classes, check_radius, check_steps
-from robustnb.attacks.geometry import Norm
-from robustnb.attacks.losses import fooled
+from robustnb.attacks.losses import misclassified
+from robustnb.attacks.projected_gradient import pgd
+from robustnb.attacks.projections import Norm
+from robustnb.attacks.validation import check_classes, check_radius, check_steps
 from robustnb.models.ask import ask, check_finite, place_of
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import whole
@@ -19,7 +19,7 @@ from robustnb.scalars import whole
 Validate = Callable[[nn.Module], float]
 
 
-def hold_out(
+def train_val_split(
     images: Tensor, labels: Tensor, *, size: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split at random: (training images, labels, validation images, labels), `size` in the latter.
@@ -89,7 +89,7 @@ def _accuracy(
                 logits = ask(model, x)
                 check_finite(logits)
                 check_classes(y, logits)
-                right += int((~fooled(logits, y)).sum())
+                right += int((~misclassified(logits, y)).sum())
     return right / len(labels)
 
 
@@ -100,4 +100,4 @@ def unit(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _check_some(labels: Tensor) -> None:
     if len(labels) == 0:
-        raise ValueError("there are no validation images; hold some out with hold_out(...)")
+        raise ValueError("there are no validation images; hold some out with train_val_split(...)")

@@ -13,21 +13,21 @@ import torch
 from torch import nn
 
 from robustnb.attacks import (
-    Attack,
-    Ensemble,
+    AttackEnsemble,
+    PGDConfig,
     apgd,
     craft,
-    ensemble_evaluate,
     evaluate,
     fab,
     fgsm,
     half_cosine,
-    long_attack,
-    paper_attack,
+    multi_loss_pgd,
     pgd,
-    self_audit,
+    pgd_attack,
+    robustness_audit,
+    run_ensemble,
     square,
-    strongest_available,
+    standard_ensemble,
     transfer,
 )
 from robustnb.attacks.audit import zero_gradients
@@ -41,8 +41,8 @@ from robustnb.training import (
     standard,
     trades,
 )
-from robustnb.training.fit import fit
 from robustnb.training.stability import stability_training
+from robustnb.training.training_loop import fit
 
 
 def seeded(seed=0):
@@ -52,8 +52,8 @@ def seeded(seed=0):
 X = torch.rand(12, 1, 3, 3, generator=seeded())
 NET = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).requires_grad_(False)
 Y = NET(X).argmax(1)
-SHORT = Ensemble(0.1, steps=3, targets=1, queries=4)
-PGD = paper_attack(eps=0.1, step=0.05, steps=2)
+SHORT = AttackEnsemble(0.1, steps=3, targets=1, queries=4)
+PGD = pgd_attack(eps=0.1, step=0.05, steps=2)
 
 ATTACKS = {
     "pgd": lambda m, x, y: pgd(m, x, y, eps=0.1, step=0.05, steps=2, generator=seeded()),
@@ -67,12 +67,10 @@ ATTACKS = {
     "craft": lambda m, x, y: craft(m, x, y, attack=PGD, generator=seeded()),
 }
 EVALUATIONS = {
-    "evaluate": lambda m, x, y: evaluate(m, x, y, attacks=[PGD], generator=seeded()).strongest,
-    "ensemble": lambda m, x, y: (
-        ensemble_evaluate(m, x, y, ensemble=SHORT, generator=seeded()).strongest
-    ),
+    "evaluate": lambda m, x, y: evaluate(m, x, y, attacks=[PGD], generator=seeded()).robust,
+    "ensemble": lambda m, x, y: run_ensemble(m, x, y, ensemble=SHORT, generator=seeded()).robust,
     "transfer": lambda m, x, y: transfer(NET, m, x, y, attack=PGD, generator=seeded()).adv_correct,
-    "audit": lambda m, x, y: self_audit(m, x, y, attack=PGD, queries=3, generator=seeded()),
+    "audit": lambda m, x, y: robustness_audit(m, x, y, attack=PGD, queries=3, generator=seeded()),
     "zero gradients": zero_gradients,
 }
 COUNTS = {
@@ -193,12 +191,12 @@ def test_a_gradient_that_is_nan_moves_nothing_and_breaks_nothing(norm):
 
 def test_an_evaluation_tells_of_gradients_that_are_not_finite():
     x, y = AT_ZERO
-    attack = Attack("from x", 0.5, 0.1, 5, start="zero")
+    attack = PGDConfig("from x", 0.5, 0.1, 5, start="zero")
     found = evaluate(distance_from(0.0), x, y, attacks=[attack])
     told = found.findings["gradients under from x"]
     assert not told["ok"] and told["value"] == 1.0 and "not finite" in told["why"]
-    assert not ensemble_evaluate(distance_from(0.0), x, y, ensemble=Ensemble(0.5, queries=20),
-                                 generator=seeded()).strongest.any()  # fmt: skip
+    assert not run_ensemble(distance_from(0.0), x, y, ensemble=AttackEnsemble(0.5, queries=20),
+                                 generator=seeded()).robust.any()  # fmt: skip
 
 
 def test_the_audit_counts_a_gradient_that_is_not_finite_as_none():
@@ -244,14 +242,14 @@ def test_numbers_of_numpy_and_torch_are_numbers(real, whole, tmp_path):
     apgd(NET, X, Y, eps=eps, steps=steps, restarts=two)
     square(NET, X, Y, eps=eps, queries=two)
     fab(NET, X, Y, steps=steps, targets=two)
-    assert Attack("a", **given) == Attack("a", **settings)
-    assert paper_attack(eps=eps, step=step, steps=steps).to_json()["eps"] == 0.25
-    assert long_attack(eps, steps=steps, restarts=two).sizes() == list(half_cosine(0.25, 2))
-    ensemble = Ensemble(eps, steps=steps, targets=two, queries=two, restarts=two)
-    assert ensemble == Ensemble(0.25, steps=2, targets=2, queries=2, restarts=2)
-    assert strongest_available(eps, steps=steps).name == "ensemble (steps 2)"
+    assert PGDConfig("a", **given) == PGDConfig("a", **settings)
+    assert pgd_attack(eps=eps, step=step, steps=steps).to_json()["eps"] == 0.25
+    assert multi_loss_pgd(eps, steps=steps, restarts=two).sizes() == list(half_cosine(0.25, 2))
+    ensemble = AttackEnsemble(eps, steps=steps, targets=two, queries=two, restarts=two)
+    assert ensemble == AttackEnsemble(0.25, steps=2, targets=2, queries=2, restarts=2)
+    assert standard_ensemble(eps, steps=steps).name == "ensemble (steps 2)"
     path = tmp_path / "state"
-    ensemble_evaluate(NET, X, Y, ensemble=ensemble, checkpoint=path, batch_size=whole(5))
+    run_ensemble(NET, X, Y, ensemble=ensemble, checkpoint=path, batch_size=whole(5))
     assert path.exists()
     path = tmp_path / "certificates"
     certify(NET, X, sigma=real(0.25), n0=whole(5), n=whole(20), alpha=real(0.001953125),
@@ -271,8 +269,8 @@ def test_numbers_of_numpy_and_torch_are_numbers(real, whole, tmp_path):
 def test_what_is_no_number_is_refused_before_any_work(value):
     for call in (
         lambda: pgd(NET, X, Y, eps=value, step=0.1, steps=1),
-        lambda: Ensemble(value),
-        lambda: Attack("a", value, 0.1, 1),
+        lambda: AttackEnsemble(value),
+        lambda: PGDConfig("a", value, 0.1, 1),
         lambda: certify(NET, X, sigma=value),
         lambda: pgd_training(eps=value, step=0.1, steps=1),
     ):
@@ -368,9 +366,9 @@ def test_a_radius_of_bytes_is_warned_of(norm, eps):
     with pytest.warns(UserWarning, match="larger than the whole box.*8/255"):
         pgd(NET, X, Y, eps=eps, step=0.1, steps=1, norm=norm)
     with pytest.warns(UserWarning, match="larger than the whole box"):
-        evaluate(NET, X, Y, attacks=[paper_attack(eps=eps, step=0.1, steps=1, norm=norm)])
+        evaluate(NET, X, Y, attacks=[pgd_attack(eps=eps, step=0.1, steps=1, norm=norm)])
     with pytest.warns(UserWarning, match="larger than the whole box"):
-        ensemble_evaluate(NET, X, Y, ensemble=Ensemble(eps, norm, steps=1, queries=1, targets=1))
+        run_ensemble(NET, X, Y, ensemble=AttackEnsemble(eps, norm, steps=1, queries=1, targets=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pgd(NET, X, Y, eps=1.0, step=0.1, steps=1, norm=norm)
@@ -385,4 +383,4 @@ def test_a_radius_of_bytes_is_warned_of_in_training():
 
 def test_infinite_is_not_a_radius():
     with pytest.raises(ValueError, match="eps must be finite"):
-        paper_attack(eps=math.inf, step=0.1, steps=1)
+        pgd_attack(eps=math.inf, step=0.1, steps=1)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from robustnb.attacks import Ensemble, ensemble_evaluate, evaluate, fgsm, paper_attack, pgd
+from robustnb.attacks import AttackEnsemble, evaluate, fgsm, pgd, pgd_attack, run_ensemble
 
 X, Y = torch.rand(6, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 NET = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
-SHORT = Ensemble(0.1, steps=2, targets=1, queries=3)
+SHORT = AttackEnsemble(0.1, steps=2, targets=1, queries=3)
 
 
 def by_pgd(model, x, y, eps=0.1):
@@ -24,12 +24,12 @@ def by_fgsm(model, x, y, eps=0.1):
 
 
 def by_evaluate(model, x, y, eps=0.1):
-    return evaluate(model, x, y, attacks=[paper_attack(eps=eps, step=0.05, steps=2)]).strongest
+    return evaluate(model, x, y, attacks=[pgd_attack(eps=eps, step=0.05, steps=2)]).robust
 
 
 def by_ensemble(model, x, y, eps=0.1):
-    own = Ensemble(eps, steps=2, targets=1, queries=3)
-    return ensemble_evaluate(model, x, y, ensemble=own).strongest
+    own = AttackEnsemble(eps, steps=2, targets=1, queries=3)
+    return run_ensemble(model, x, y, ensemble=own).robust
 
 
 WAYS = [by_pgd, by_fgsm, by_evaluate, by_ensemble]

@@ -7,40 +7,53 @@ import torch
 from torch import nn
 
 from robustnb.attacks import (
-    Attack,
-    Ensemble,
-    ensemble_evaluate,
+    AttackEnsemble,
+    PGDConfig,
+    engine,
     evaluate,
-    fooled,
     half_cosine,
-    long_attack,
     margin,
-    masking,
-    paper_attack,
-    pursuit,
+    misclassified,
+    multi_loss_pgd,
+    pgd_attack,
+    run_ensemble,
+    sanity_checks,
 )
-from robustnb.attacks.ascent import climb
+from robustnb.attacks.engine import blocks, run_seeds
 from robustnb.attacks.objective import ModelObjective
-from robustnb.attacks.pursuit import run_seeds, starts
+from robustnb.attacks.projected_gradient import pgd_loop
 from robustnb.attacks.queries import ModelQueries
 from robustnb.stats import clopper_pearson
 
-STRONG = Attack("strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3)
+STRONG = PGDConfig(
+    "strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3
+)
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def seeded_runs(attack, generator):
+    runs = attack.runs(4)
+    return zip(runs, run_seeds(len(runs), generator), strict=True)
+
+
+def starts(x, run, seed):
+    """The starts of a run for the whole set, block by block."""
+    parts = [run.starts(x[block], seed + k) for k, block in enumerate(blocks(len(x)))]
+    return torch.cat(parts)
+
+
 def plain_loop(model, x, y, attack, generator):
     """Every run in full on every example, nothing dropped, one batch."""
     model.eval()
-    standing = ~fooled(model(x), y)
-    for loss, seed in zip(attack.runs(), run_seeds(attack, generator), strict=True):
-        objective = ModelObjective(ModelQueries(model), y, loss=loss).prepare(x)
-        climb(
+    standing = ~misclassified(model(x), y)
+    for run, seed in seeded_runs(attack, generator):
+        objective = ModelObjective(ModelQueries(model), y, loss=run.loss).prepare(x)
+        pgd_loop(
             objective, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
-            begin=starts(x, attack, seed), keep="last", clip=attack.clip, score_last=True,
+            begin=starts(x, run, seed), keep="last", clip=attack.clip, score_last=True,
         )  # fmt: skip
         standing &= ~objective.fallen
     return standing
@@ -55,41 +68,39 @@ def test_dropping_the_fallen_changes_no_verdict(curved, images, labels, norm, ba
         curved(), images, labels, attacks=[attack], batch_size=batch_size, generator=seeded()
     )
     exact = plain_loop(curved(), images, labels, attack, seeded())
-    assert torch.equal(found.column("strong"), exact)
+    assert torch.equal(found.robust_under("strong"), exact)
     assert 0 < int(exact.sum()) < int(found.natural_correct.sum())
 
 
 def every_iterate(model, x, y, attack, generator):
     """(run, step, image, margin, wrong) of all iterates of all runs, in order."""
     model.eval()
-    for run, (loss, seed) in enumerate(
-        zip(attack.runs(), run_seeds(attack, generator), strict=True)
-    ):
-        objective, met = ModelObjective(ModelQueries(model), y, loss=loss).prepare(x), []
+    for number, (run, seed) in enumerate(seeded_runs(attack, generator)):
+        objective, met = ModelObjective(ModelQueries(model), y, loss=run.loss).prepare(x), []
 
         def look(x_adv, *, grad, objective=objective, met=met):
             met.append(x_adv.detach().clone())
             return objective(x_adv, grad=grad)
 
-        climb(
+        pgd_loop(
             look, x, eps=attack.eps, step=attack.sizes(), steps=attack.steps, norm=attack.norm,
-            begin=starts(x, attack, seed), keep="last", clip=attack.clip, score_last=True,
+            begin=starts(x, run, seed), keep="last", clip=attack.clip, score_last=True,
         )  # fmt: skip
         for step, x_adv in enumerate(met):
             with torch.no_grad():
                 logits = model(x_adv)
-            yield run, step, x_adv, margin(logits, y), fooled(logits, y)
+            yield number, step, x_adv, margin(logits, y), misclassified(logits, y)
 
 
 @pytest.mark.parametrize("block", [1024, 16])
 def test_outcomes_are_the_first_mistake_or_the_nearest_to_one(
     curved, images, labels, block, monkeypatch
 ):
-    monkeypatch.setattr(pursuit, "_BLOCK", block)
+    monkeypatch.setattr(engine, "_BLOCK", block)
     model = curved().eval()
     found = evaluate(
         model, images, labels, attacks=[STRONG], batch_size=16, generator=seeded()
-    ).outcomes["strong"]  # fmt: skip
+    ).results["strong"]  # fmt: skip
     met = list(every_iterate(model, images, labels, STRONG, seeded()))
     clean = margin(model(images), labels).detach()
     for i in range(len(images)):
@@ -110,11 +121,12 @@ def test_outcomes_are_the_first_mistake_or_the_nearest_to_one(
 
 
 def test_blocks_draw_their_starts_apart(images, monkeypatch):
-    monkeypatch.setattr(pursuit, "_BLOCK", 20)
+    monkeypatch.setattr(engine, "_BLOCK", 20)
     same = torch.cat([images[:20], images[:20]])
-    begin = starts(same, STRONG, 0)
+    run = STRONG.runs(4)[0]
+    begin = starts(same, run, 0)
     assert not torch.equal(begin[:20], begin[20:])
-    assert torch.equal(begin[:20], starts(same[:20], STRONG, 0))
+    assert torch.equal(begin[:20], starts(same[:20], run, 0))
 
 
 def test_a_model_that_depends_on_its_batch_is_refused(curved, images, labels):
@@ -122,7 +134,7 @@ def test_a_model_that_depends_on_its_batch_is_refused(curved, images, labels):
         return net(x) * (1 + x.mean())
 
     net = curved().eval()
-    for attack in (STRONG, Ensemble(0.06, steps=2, targets=1, queries=5)):
+    for attack in (STRONG, AttackEnsemble(0.06, steps=2, targets=1, queries=5)):
         with pytest.raises(ValueError, match="depends on the other images"):
             evaluate(crowded, images, labels, attacks=[attack], generator=seeded())
 
@@ -133,7 +145,7 @@ def test_a_randomised_model_is_not_taken_for_one_that_depends_on_its_batch(curve
     def noisy(x):
         return net(x) + 0.1 * torch.randn(len(x), 4, dtype=x.dtype)
 
-    with masking.seeded(0, images.device):
+    with sanity_checks.seeded(0, images.device):
         found = evaluate(noisy, images, labels, attacks=[STRONG], generator=noise)
     assert int(found.natural_correct.sum()) > 0
 
@@ -141,12 +153,12 @@ def test_a_randomised_model_is_not_taken_for_one_that_depends_on_its_batch(curve
 def test_an_interrupted_evaluation_with_an_ensemble_goes_on_from_its_file(
     curved, images, labels, tmp_path, counting
 ):
-    ensemble = Ensemble(0.06, steps=8, targets=2, queries=20)
+    ensemble = AttackEnsemble(0.06, steps=8, targets=2, queries=20)
     call = {"attacks": [STRONG, ensemble], "checkpoint": tmp_path / "state"}
     first = evaluate(counting(curved()), images, labels, generator=seeded(), **call)
     model = counting(curved())
     again = evaluate(model, images, labels, generator=seeded(), **call)
-    assert torch.equal(first.strongest, again.strongest)
+    assert torch.equal(first.robust, again.robust)
     own = sum(first.passes[name].forward for name in ("natural", "strong"))
     assert model.seen < own + 4 * len(images)  # nothing of the ensemble's attacks
     with pytest.raises(ValueError, match="attacks holds 0"):
@@ -168,9 +180,9 @@ def test_an_example_that_never_falls_costs_one_pass_more_than_its_steps(images, 
     with torch.no_grad():
         model.net[1].weight.copy_(weights.T)
     y = torch.zeros(40, dtype=torch.int64)
-    attack = paper_attack(eps=1e-9, step=1e-9, steps=12)
+    attack = pgd_attack(eps=1e-9, step=1e-9, steps=12)
     found = evaluate(model, images, y, attacks=[attack], generator=seeded())
-    assert bool(found.strongest.all())
+    assert bool(found.robust.all())
     assert found.passes["PGD-12"] == (13 * 40, 12 * 40)
     assert found.passes["natural"] == (40 + 8, 0)  # a few are asked about in another batch
 
@@ -179,19 +191,19 @@ def test_examples_misclassified_without_an_attack_are_not_attacked(curved, image
     wrong = (curved().eval()(images).argmax(1) + 1) % 4
     found = evaluate(curved(), images, wrong, attacks=[STRONG], generator=seeded())
     assert found.passes["strong"] == (0, 0)
-    assert not found.strongest.any()
+    assert not found.robust.any()
 
 
 def test_each_attack_has_its_own_column_and_strongest_is_their_conjunction(curved, images, labels):
-    attacks = [paper_attack(eps=0.06, step=0.02, steps=3), replace(STRONG, losses=("margin",))]
+    attacks = [pgd_attack(eps=0.06, step=0.02, steps=3), replace(STRONG, losses=("margin",))]
     found = evaluate(curved(), images, labels, attacks=attacks, generator=seeded())
     alone = evaluate(curved(), images, labels, attacks=attacks[:1], generator=seeded())
-    assert torch.equal(found.column("PGD-3"), alone.column("PGD-3"))
-    assert torch.equal(found.strongest, found.column("PGD-3") & found.column("strong"))
+    assert torch.equal(found.robust_under("PGD-3"), alone.robust_under("PGD-3"))
+    assert torch.equal(found.robust, found.robust_under("PGD-3") & found.robust_under("strong"))
 
 
 def test_robust_error_is_natural_plus_boundary_error(curved, images, labels):
-    counts = evaluate(curved(), images, labels, attacks=[STRONG], generator=seeded()).counts()
+    counts = evaluate(curved(), images, labels, attacks=[STRONG], generator=seeded()).error_rates()
     assert counts.natural.count == 5
     assert counts.robust.count == counts.natural.count + counts.boundary.count
     assert counts.boundary.interval == clopper_pearson(counts.boundary.count, 40)
@@ -202,7 +214,7 @@ def test_more_restarts_never_raise_robust_accuracy(curved, images, labels):
     columns = [
         evaluate(
             curved(), images, labels, attacks=[replace(STRONG, restarts=r)], generator=seeded()
-        ).strongest
+        ).robust
         for r in (1, 2, 4)
     ]
     assert not (columns[1] & ~columns[0]).any()
@@ -211,24 +223,24 @@ def test_more_restarts_never_raise_robust_accuracy(curved, images, labels):
 
 def test_with_eps_zero_robust_and_natural_accuracy_agree(curved, images, labels):
     found = evaluate(curved(), images, labels, attacks=[replace(STRONG, eps=0.0)])
-    assert torch.equal(found.strongest, found.natural_correct)
+    assert torch.equal(found.robust, found.natural_correct)
 
 
 def test_an_ensemble_is_one_column_beside_the_others(curved, images, labels):
-    ensemble = Ensemble(0.06, steps=8, targets=2, queries=20)
+    ensemble = AttackEnsemble(0.06, steps=8, targets=2, queries=20)
     both = evaluate(
         curved(), images, labels, attacks=[STRONG, ensemble], generator=seeded(),
     )  # fmt: skip
     generator = seeded()
-    run_seeds(STRONG, generator)
-    alone = ensemble_evaluate(curved(), images, labels, ensemble=ensemble, generator=generator)
-    assert torch.equal(both.column(ensemble.name), alone.strongest)
-    assert torch.equal(both.strongest, both.column("strong") & alone.strongest)
-    assert both.survivors[ensemble.name] == alone.survivors
+    run_seeds(len(STRONG.runs(4)), generator)
+    alone = run_ensemble(curved(), images, labels, ensemble=ensemble, generator=generator)
+    assert torch.equal(both.robust_under(ensemble.name), alone.robust)
+    assert torch.equal(both.robust, both.robust_under("strong") & alone.robust)
+    assert both.n_robust[ensemble.name] == alone.n_robust
     assert both.findings == both.gradients | alone.findings
     spent = [passes for name, passes in alone.passes.items() if name != "natural"]
     assert both.passes[ensemble.name].backward == sum(passes.backward for passes in spent)
-    assert 0 < int(both.strongest.sum()) < int(both.natural_correct.sum())
+    assert 0 < int(both.robust.sum()) < int(both.natural_correct.sum())
 
 
 def test_the_share_that_stands_on_a_linear_model_is_the_closed_form(images):
@@ -242,9 +254,9 @@ def test_the_share_that_stands_on_a_linear_model_is_the_closed_form(images):
     def model(x):
         return x.flatten(1) @ w + bias
 
-    found = evaluate(model, x, y, attacks=[long_attack(0.02)], generator=seeded())
+    found = evaluate(model, x, y, attacks=[multi_loss_pgd(0.02)], generator=seeded())
     stands = y * model(x) > 0.02 * w.abs().sum()
-    assert torch.equal(found.strongest, stands)
+    assert torch.equal(found.robust, stands)
     assert 0 < int(stands.sum()) < int(found.natural_correct.sum())
 
 
@@ -262,12 +274,12 @@ def test_an_empty_set_has_empty_outcomes(curved):
         curved(), torch.zeros(0, 1, 4, 4).double(), torch.zeros(0, dtype=torch.int64),
         attacks=[STRONG],
     )  # fmt: skip
-    assert found.strongest.shape == (0,)
-    assert found.counts().robust.n == 0
+    assert found.robust.shape == (0,)
+    assert found.error_rates().robust.n == 0
 
 
 def test_the_long_attack_is_named_after_what_it_does():
-    attack = long_attack(0.1)
+    attack = multi_loss_pgd(0.1)
     assert attack.name == "PGD-100 CE+margin x5"
     assert (attack.steps, attack.restarts, attack.losses) == (100, 5, ("ce", "margin"))
     assert attack.step == half_cosine(0.1, 100)

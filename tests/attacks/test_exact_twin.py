@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
-from robustnb.attacks import Ensemble, ensemble_evaluate
+from robustnb.attacks import AttackEnsemble, run_ensemble
 
 SIDES = 24  # of the polygons that stand for a disc
 
@@ -88,11 +88,11 @@ def largest_margin(net, x, y, eps, norm, *, outer=False):
 
 def verdicts(net, x, y, eps, norm):
     """Who stands under the whole ensemble, and then under many short climbs."""
-    whole = Ensemble(eps, norm=norm, steps=40, queries=60)
-    stands = ensemble_evaluate(net, x, y, ensemble=whole, generator=seeded(0)).strongest
-    many = Ensemble(eps, norm=norm, attacks=("apgd-ce", "apgd-dlr"), steps=16, restarts=50)
-    left = ensemble_evaluate(net, x[stands], y[stands], ensemble=many, generator=seeded(1))
-    return stands.masked_scatter(stands, left.strongest)
+    whole = AttackEnsemble(eps, norm=norm, steps=40, queries=60)
+    stands = run_ensemble(net, x, y, ensemble=whole, generator=seeded(0)).robust
+    many = AttackEnsemble(eps, norm=norm, attacks=("apgd-ce", "apgd-dlr"), steps=16, restarts=50)
+    left = run_ensemble(net, x[stands], y[stands], ensemble=many, generator=seeded(1))
+    return stands.masked_scatter(stands, left.robust)
 
 
 @pytest.mark.parametrize(

@@ -16,21 +16,20 @@ from scipy.optimize import linprog
 from torch import nn
 
 from robustnb.attacks import (
-    Ensemble,
+    AttackEnsemble,
     apgd,
-    ensemble_evaluate,
     evaluate,
     fab,
-    fooled,
     half_cosine,
-    long_attack,
     margin,
+    misclassified,
+    multi_loss_pgd,
     pgd,
+    run_ensemble,
     square,
 )
-from robustnb.attacks.geometry import NORMS
-from robustnb.attacks.plane import onto_plane
-from robustnb.attacks.tangent import quick_step
+from robustnb.attacks.fab_projections import project_onto_hyperplane, quick_step
+from robustnb.attacks.projections import NORMS
 
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 1.5}
 D = 24
@@ -108,11 +107,11 @@ def test_each_gradient_member_fells_a_linear_model_a_thousandth_beyond_its_dista
         low, high = torch.where(reached, low, eps), torch.where(reached, eps, high)
     for i in range(0, 30, 3):
         for times, stands in ((1.001, False), (1 / 1.001, True)):
-            alone = Ensemble(float(high[i]) * times, norm=norm, attacks=(attack,), steps=8)
-            found = ensemble_evaluate(
+            alone = AttackEnsemble(float(high[i]) * times, norm=norm, attacks=(attack,), steps=8)
+            found = run_ensemble(
                 model, x[i : i + 1], y[i : i + 1], ensemble=alone, generator=seeded()
             )
-            assert bool(found.strongest) is stands
+            assert bool(found.robust) is stands
 
 
 def test_square_comes_near_the_optimum_of_a_linear_model_without_a_gradient(linear):
@@ -136,7 +135,7 @@ def test_the_quick_step_is_the_exact_one_to_rounding(norm, clip, dtype):
         weights = torch.randn(x.shape, generator=generator, dtype=dtype) ** 3 * 10.0 ** (seed - 6)
         weights[1, ::2] = 0
         gain = torch.randn(9, generator=generator, dtype=torch.float64) * 10.0 ** (seed - 6) * seed
-        exact = onto_plane(x, weights, gain, norm=norm, clip=clip)
+        exact = project_onto_hyperplane(x, weights, gain, norm=norm, clip=clip)
         quick, length = quick_step(x, weights, gain, norm=norm, clip=clip)
         size = exact.abs().amax(1, keepdim=True).clamp_min(1e-12)
         assert float(((quick - exact) / size).abs().max()) <= 30 * torch.finfo(dtype).eps
@@ -192,8 +191,8 @@ def test_no_verdict_of_robust_where_some_cell_of_the_network_holds_a_mistake(see
     net, eps = relu_network(seed, 3, 7), 0.2
     x = torch.rand(14, 3, generator=seeded(seed + 9), dtype=torch.float64)
     y = net(x).argmax(1)
-    strong = Ensemble(eps, steps=40, queries=60, restarts=4)
-    stands = ensemble_evaluate(net, x, y, ensemble=strong, generator=seeded()).strongest
+    strong = AttackEnsemble(eps, steps=40, queries=60, restarts=4)
+    stands = run_ensemble(net, x, y, ensemble=strong, generator=seeded()).robust
     exact = torch.tensor(
         [largest_margin(net, a.numpy(), int(b), eps) for a, b in zip(x, y, strict=True)]
     )
@@ -205,7 +204,7 @@ def test_no_verdict_of_robust_where_some_cell_of_the_network_holds_a_mistake(see
     gap = exact - margin(net(x_adv), y).detach()
     print(f"the exact margin is at most {float(gap.max()):.2e} above the one APGD finds")
     assert float(gap.min()) >= -1e-9  # the exact one is an upper bound, so the cells are right
-    pgd_stands = evaluate(net, x, y, attacks=[long_attack(eps)], generator=seeded()).strongest
+    pgd_stands = evaluate(net, x, y, attacks=[multi_loss_pgd(eps)], generator=seeded()).robust
     assert not (stands & ~pgd_stands).any()
 
 
@@ -226,6 +225,6 @@ def test_fab_is_never_nearer_than_the_exact_distance_and_seldom_farther():
     ratio = found.size / torch.tensor(exact, dtype=torch.float64)
     reached = torch.tensor(exact) < 0.99  # else no other class in the box
     print("FAB's distance over the exact one:", [round(float(r), 4) for r in ratio[reached]])
-    assert bool(fooled(net(found.x_adv), y)[found.size.isfinite()].all())
+    assert bool(misclassified(net(found.x_adv), y)[found.size.isfinite()].all())
     assert float(ratio.min()) >= 1 - 1e-4
     assert float(ratio[reached].median()) <= 1.001

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustnb.attacks.losses import cross_entropy, fooled, kl, margin
+from robustnb.attacks.losses import cross_entropy, kl, margin, misclassified
 
 generator = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(6, 4, generator=generator, dtype=torch.float64)
@@ -48,7 +48,7 @@ def test_margin_is_the_best_other_logit_less_the_true_one():
 
 
 def test_margin_is_positive_exactly_where_the_model_is_fooled():
-    assert torch.equal(margin(LOGITS, Y) > 0, fooled(LOGITS, Y))
+    assert torch.equal(margin(LOGITS, Y) > 0, misclassified(LOGITS, Y))
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, margin])
@@ -67,7 +67,11 @@ def test_kl_of_scores_is_that_of_their_two_logits():
 
 
 def test_a_score_of_zero_counts_as_a_mistake():
-    assert fooled(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([1, 1, 1])).tolist() == [1, 0, 1]
+    assert misclassified(torch.tensor([0.0, 1.0, -1.0]), torch.tensor([1, 1, 1])).tolist() == [
+        1,
+        0,
+        1,
+    ]
 
 
 def test_cross_entropy_is_minus_the_log_probability_of_the_label():

@@ -25,7 +25,7 @@ from foolbox.criteria import Misclassification
 from torch import Tensor, nn
 
 from robustnb import data
-from robustnb.attacks import apgd, distance, fab, fgsm, fooled, pgd, square
+from robustnb.attacks import apgd, fab, fgsm, lp_distance, misclassified, pgd, square
 from robustnb.models import build
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -96,10 +96,10 @@ def fallen(
 ) -> Tensor:
     """Who is misclassified by an image in ball and box; the peers' may exceed them by rounding."""
     x, y = digits
-    size = distance(images, x, norm).double()
+    size = lp_distance(images, x, norm).double()
     assert float(size.max()) <= EPS[norm] * (1 + slack)
     assert -slack <= float(images.min()) <= float(images.max()) <= 1 + slack
-    return fooled(net(images.detach()), y)
+    return misclassified(net(images.detach()), y)
 
 
 def compare(
@@ -192,7 +192,7 @@ def test_fab_finds_an_image_in_the_ball_wherever_the_other_does(net, digits, nor
     def clipped(x: Tensor, y: Tensor) -> Tensor:
         """The peer's may lie outside the ball, where they prove nothing."""
         images = peer(x, y)
-        inside = distance(images, x, norm).double() <= EPS[norm] * (1 + 1e-4)
+        inside = lp_distance(images, x, norm).double() <= EPS[norm] * (1 + 1e-4)
         return torch.where(inside.reshape(-1, 1, 1, 1), images, x)
 
     ((_, less),) = compare("FAB", net, digits, norm, ours, {"torchattacks": clipped})

@@ -1,4 +1,4 @@
-"""The page of known mistakes: every exhibit once, and numbers that come from a measurement."""
+"""The page of known mistakes: every pitfall once, and numbers that come from a measurement."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from robustnb.gallery import exhibits
+from robustnb.gallery import pitfalls
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "known-wrong.md").read_text(encoding="utf-8")
-NAMES = [exhibit.name for exhibit in exhibits()]
+NAMES = [pitfall.name for pitfall in pitfalls()]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def entries() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_the_page_shows_every_exhibit_once_in_the_order_of_the_catalogue():
-    assert re.findall(r"^:::\{robustnb-exhibit\} (\S+)$", PAGE, flags=re.M) == NAMES
+def test_the_page_shows_every_pitfall_once_in_the_order_of_the_catalogue():
+    assert re.findall(r"^:::\{robustnb-pitfall\} (\S+)$", PAGE, flags=re.M) == NAMES
     assert list(entries()) == NAMES
 
 
@@ -56,15 +56,15 @@ def test_code_is_shown_without_docstring_and_marks_for_tools(pages, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_functions_shown_are_the_functions_measured(pages, name):
-    (exhibit,) = [e for e in exhibits() if e.name == name]
+    (pitfall,) = [e for e in pitfalls() if e.name == name]
     for form in ("wrong", "right"):
         path, node = pages.function(name, form)
-        measured = getattr(exhibit, form)
+        measured = getattr(pitfall, form)
         assert (measured.__name__, measured.__module__) == (
             node.name,
             f"robustnb.gallery.{path.stem}",
         )
-    assert exhibit.measure.__name__ == pages.function(name, "error")[1].name
+    assert pitfall.measure.__name__ == pages.function(name, "error")[1].name
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_an_error_is_printed_so_that_rounding_shows(pages, value, shown, text):
 
 def test_a_measurement_is_kept_until_code_changes(pages, tmp_path, monkeypatch):
     pages.forget(None)
-    (tmp_path / f"{pages.key()}.json").write_text(json.dumps({"masked": [], "exhibits": {}}))
+    (tmp_path / f"{pages.key()}.json").write_text(json.dumps({"masked": [], "pitfalls": {}}))
     monkeypatch.setattr(pages.subprocess, "run", lambda *_, **__: pytest.fail("measured again"))
-    assert pages.measured(tmp_path) == {"masked": [], "exhibits": {}}
+    assert pages.measured(tmp_path) == {"masked": [], "pitfalls": {}}
 
 
 def test_another_version_of_torch_or_other_code_asks_for_a_new_measurement(pages, monkeypatch):
@@ -92,10 +92,15 @@ def test_another_version_of_torch_or_other_code_asks_for_a_new_measurement(pages
     assert len({before, changed, pages.key()}) == 3
 
 
-def test_the_key_covers_the_attacks_that_the_exhibits_call(pages):
+def test_the_key_covers_the_attacks_that_the_pitfalls_call(pages):
     reached = pages.provenance.closure(["robustnb.gallery.report"])
-    assert {"robustnb.gallery.loop", "robustnb.gallery.masked", "robustnb.attacks.audit",
-            "robustnb.attacks.geometry", "robustnb.training.fit"} <= set(reached)  # fmt: skip
+    assert {
+        "robustnb.gallery.attack_loop",
+        "robustnb.gallery.gradient_masking",
+        "robustnb.attacks.audit",
+        "robustnb.attacks.projections",
+        "robustnb.training.training_loop",
+    } <= set(reached)
 
 
 def test_a_measurement_that_fails_ends_the_build_with_its_reason(pages, tmp_path, monkeypatch):
@@ -107,6 +112,6 @@ def test_a_measurement_that_fails_ends_the_build_with_its_reason(pages, tmp_path
     assert list(tmp_path.glob("*.json")) == []
 
 
-def test_an_unknown_exhibit_is_named(pages):
+def test_an_unknown_pitfall_is_named(pages):
     with pytest.raises(pages.GalleryError, match="no-such-thing"):
         pages.function("no-such-thing", "wrong")

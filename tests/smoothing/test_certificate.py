@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from robustnb import smoothing
-from robustnb.smoothing import exact
+from robustnb.smoothing import failure_probability
 from robustnb.stats import clopper_pearson
 
 VECTORS = [
@@ -27,7 +27,7 @@ RATES = np.concatenate([[1e-9, 0.5], np.linspace(0.001, 0.999, 333), 1 - np.logs
 def test_the_bound_and_the_radius_have_their_known_values(n, hits, bound, quantile) -> None:
     low = smoothing.lower_bound(hits, n, 0.001)
     assert low == pytest.approx(bound, abs=5e-14)
-    radius = smoothing.radius_of_bounds(low, sigma=0.25)
+    radius = smoothing.certified_radius(low, sigma=0.25)
     assert radius == pytest.approx(0.25 * quantile, abs=1e-10)
 
 
@@ -92,20 +92,20 @@ def test_the_largest_radius_is_reached_by_all_hits_and_by_none_beyond() -> None:
     largest = smoothing.largest_radius(n=100_000, alpha=0.001, sigma=0.25)
     assert largest == pytest.approx(0.9529, abs=5e-5)
     common = {"n": 100_000, "alpha": 0.001, "sigma": 0.25}
-    assert smoothing.needed_hits(largest, **common) == 100_000
-    assert smoothing.needed_hits(largest * (1 + 1e-9), **common) is None
+    assert smoothing.min_count(largest, **common) == 100_000
+    assert smoothing.min_count(largest * (1 + 1e-9), **common) is None
 
 
 def test_the_radius_of_2_in_255_needs_9651_of_10000_hits_and_8_in_255_is_out_of_reach() -> None:
     common = {"n": 10_000, "alpha": 0.001, "sigma": 0.25}
     small, large = (smoothing.linf_to_radius(e / 255, dimension=3072) for e in (2, 8))
     assert (round(small, 6), round(large, 3)) == (0.434711, 1.739)
-    assert smoothing.needed_hits(small, **common) == 9651
-    assert smoothing.needed_hits(large, **common) is None
+    assert smoothing.min_count(small, **common) == 9651
+    assert smoothing.min_count(large, **common) is None
 
 
 def test_to_certify_radius_zero_takes_a_bound_above_one_half() -> None:
-    hits = smoothing.needed_hits(0.0, n=100, alpha=0.01, sigma=1.0)
+    hits = smoothing.min_count(0.0, n=100, alpha=0.01, sigma=1.0)
     low = smoothing.lower_bound([hits - 1, hits], 100, 0.01)
     assert low[0] <= 0.5 < low[1]
 
@@ -114,15 +114,15 @@ def test_to_certify_radius_zero_takes_a_bound_above_one_half() -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_bound_on_the_runner_up_never_shortens_the_radius(p_a, share, sigma) -> None:
     p_b = share * 2 * (1 - p_a)
-    both = smoothing.radius_of_bounds(p_a, p_b, sigma=sigma)
-    one = smoothing.radius_of_bounds(p_a, sigma=sigma)
+    both = smoothing.certified_radius(p_a, p_b, sigma=sigma)
+    one = smoothing.certified_radius(p_a, sigma=sigma)
     assert both >= one * (1 - 1e-12)
-    assert smoothing.radius_of_bounds(p_a, 1 - p_a, sigma=sigma) == pytest.approx(one, rel=1e-6)
+    assert smoothing.certified_radius(p_a, 1 - p_a, sigma=sigma) == pytest.approx(one, rel=1e-6)
 
 
 def test_a_half_space_of_mass_p_keeps_the_majority_exactly_up_to_the_radius() -> None:
     sigma, p = 0.5, 0.93  # step (b) of the proof: the mass left is Phi(Phi^-1(p) - shift / sigma)
-    radius = smoothing.radius_of_bounds(p, sigma=sigma)
+    radius = smoothing.certified_radius(p, sigma=sigma)
     left = special.ndtr(special.ndtri(p) - np.array([radius - 1e-9, radius + 1e-9]) / sigma)
     assert left[0] > 0.5 > left[1]
 
@@ -172,7 +172,10 @@ def test_the_area_below_the_curve_is_the_average_radius() -> None:
             lambda: smoothing.certified_correct(certificate([0.9], [1]), torch.ones(1), radius=-1),
             "pixel units",
         ),
-        (lambda: exact.wrong_vote_probability([0.5, 0.5], n=3, alpha=0.1), "three classes"),
+        (
+            lambda: failure_probability.wrong_vote_probability([0.5, 0.5], n=3, alpha=0.1),
+            "three classes",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_with_the_fix(call, message) -> None:

@@ -20,7 +20,7 @@ from robustnb.training import (
     trades,
 )
 from robustnb.training.augment import crop_and_flip
-from robustnb.training.fit import fit
+from robustnb.training.training_loop import fit
 
 
 def seed(value: int = 1) -> torch.Generator:

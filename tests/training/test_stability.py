@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustnb.training import stability_loss, stability_training, standard
-from robustnb.training.fit import fit
+from robustnb.training.training_loop import fit
 
 
 def seed(value: int = 1) -> torch.Generator:
