@@ -161,8 +161,23 @@ def test_an_interrupted_evaluation_with_an_ensemble_goes_on_from_its_file(
     assert torch.equal(first.robust, again.robust)
     own = sum(first.passes[name].forward for name in ("natural", "strong"))
     assert model.seen < own + 4 * len(images)  # nothing of the ensemble's attacks
-    with pytest.raises(ValueError, match="attacks holds 0"):
-        evaluate(curved(), images, labels, attacks=[STRONG], checkpoint=tmp_path / "state")
+    several = [STRONG, replace(STRONG, name="again")]
+    with pytest.raises(ValueError, match="attacks holds 2"):
+        evaluate(curved(), images, labels, attacks=several, checkpoint=tmp_path / "state")
+
+
+def test_pgd_alone_keeps_a_checkpoint_as_well(curved, images, labels, tmp_path, counting):
+    path = tmp_path / "state"
+    first = evaluate(
+        curved(), images, labels, attacks=[STRONG], generator=seeded(), checkpoint=path
+    )
+    model = counting(curved())
+    again = evaluate(model, images, labels, attacks=[STRONG], generator=seeded(), checkpoint=path)
+    assert torch.equal(first.robust, again.robust)
+    for one, other in zip(vars(first.results["strong"]).values(),
+                          vars(again.results["strong"]).values(), strict=True):  # fmt: skip
+        assert torch.equal(one, other)
+    assert model.seen < 3 * len(images)
 
 
 def test_dropping_the_fallen_saves_passes(curved, images, labels, counting):
