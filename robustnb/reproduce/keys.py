@@ -17,6 +17,7 @@ from typing import Any
 from robustnb.errors import UsageError, unknown
 from robustnb.provenance import closure, digest, imported_modules, source_digest
 from robustnb.reproduce import convert
+from robustnb.reproduce.cells import hides_its_value
 from robustnb.reproduce.parameters import Parameter, Value, override
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
@@ -99,6 +100,11 @@ def data_digests(names: list[str]) -> dict[str, Any]:
     }
 
 
+def _cell_digest(source: str) -> str:
+    """A cell's code, and whether a semicolon at its end hides its last value."""
+    return source_digest(source) + (";" if hides_its_value(source) else "")
+
+
 def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value]) -> str:
     declared = parameters.get("device")
     chosen = overrides.get("device", declared.default if declared else "cpu")
@@ -147,7 +153,7 @@ def plan(
     data = data_digests(convert.datasets(notebook, values))
     source = digest(
         {
-            "cells": [source_digest(cell.source) for cell in convert.code_cells(notebook)],
+            "cells": [_cell_digest(cell.source) for cell in convert.code_cells(notebook)],
             "closure": modules,
             "data": data,
             "parameters": values,
