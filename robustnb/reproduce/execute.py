@@ -21,7 +21,7 @@ from robustnb.reproduce import cells, convert
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
 from robustnb.reproduce.files import sweep_dead, write_atomically
-from robustnb.reproduce.kernel import manager_class
+from robustnb.reproduce.kernel import manager_class, tidily
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.paths import MachinePaths, shown_texts
 from robustnb.reproduce.profiles import Profile
@@ -102,6 +102,7 @@ def _papermill(
     course: Course,
 ) -> None:
     """Execute into `output`; RunError says which cell failed and why."""
+    import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
@@ -138,6 +139,10 @@ def _papermill(
                 else "lost its kernel (killed, or out of memory)"
             )
             raise RunError(f"{run.name} {why} {course.place()}. The log is {log}") from None
+        except (nbformat.ValidationError, OSError) as error:  # outputs that no notebook can hold
+            raise RunError(
+                f"{run.name} failed {course.place()}: {shorten(error, _REASON)}. The log is {log}"
+            ) from None
 
 
 def _check_audit(facts: Mapping[str, Any], run: Run) -> None:
@@ -261,7 +266,9 @@ def execute(project: Project, run: Run, profile: Profile, *, fresh: bool = False
         kernel = manager_class(environment)
         with _papermill_log(log, status):
             usage = _measured(
-                lambda: _papermill(notebook, output, run, profile, log, kernel, course)
+                lambda: tidily(
+                    lambda: _papermill(notebook, output, run, profile, log, kernel, course)
+                )
             )
         executed = nbformat.read(output, as_version=4)
         facts = facts_of(executed, run.name)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from robustnb.errors import RunError
+
+T = TypeVar("T")
 
 # What is installed for all users of a machine is configuration as well: IPython would read it.
 _LAUNCH = """
@@ -23,6 +28,35 @@ _METADATA = {"kernel_provisioner": {"provisioner_name": "local-provisioner"}}
 def command() -> list[str]:
     """The command that starts a kernel in this interpreter."""
     return [sys.executable, "-P", "-s", "-c", _LAUNCH, "-f", "{connection_file}"]
+
+
+def tidily(action: Callable[[], T]) -> T:
+    """The value of `action`; if it fails with RunError, an equal one without what it left behind.
+
+    nbclient leaves tasks behind when a kernel is lost or sends what it cannot hold. Python would
+    report them as tracebacks of their own later on, even in the middle of parsing other code.
+    """
+    try:
+        return action()
+    except RunError as error:
+        message = str(error)
+    log = logging.getLogger("asyncio")
+    before, log.disabled = log.disabled, True
+    _end_tasks()
+    gc.collect()
+    log.disabled = before
+    raise RunError(message)
+
+
+def _end_tasks() -> None:
+    from jupyter_core.utils import ensure_event_loop
+
+    loop = ensure_event_loop()
+    left = [] if loop.is_running() else asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 def manager_class(environment: Mapping[str, str]) -> type[Any]:
