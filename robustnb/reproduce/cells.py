@@ -72,9 +72,9 @@ def _wrong(source: str) -> str:
         magic = _magic(source)
         if magic:
             return f"{magic} is IPython's and not Python, so no run's key covers it; write Python"
-        line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
-        return f"{type(error).__name__}{line}: {shorten(why)}"
+        line = getattr(error, "lineno", None)
+        place = f" in its line {line}" if line else ""
+        return f"{type(error).__name__}{place}: {shorten(getattr(error, 'msg', error))}"
     return ""
 
 

@@ -161,3 +161,20 @@ def test_a_command_runs_isolated_under_the_module(tmp_path):
     assert done.stdout.split() == ["None", str(tmp_path / "settings" / "ipython")]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 1 and "usage:" in refused.stderr
+
+
+def test_the_kernel_imports_the_copy_of_robustnb_that_the_command_imports(tmp_path):
+    (tmp_path / "robustnb").symlink_to(Path(isolation.__file__).parents[1])
+    code = (
+        "import os, pathlib; from robustnb.reproduce.isolation import isolated; "
+        f"print(isolated(os.environ, pathlib.Path({str(tmp_path)!r}))['PYTHONPATH'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().split(os.pathsep)[0] == str(tmp_path)
