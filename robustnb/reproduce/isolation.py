@@ -32,7 +32,10 @@ _KEPT = frozenset(
      "JUPYTER_RUNTIME_DIR", "TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF",
      "PYTORCH_ENABLE_MPS_FALLBACK"}
 )  # fmt: skip
-_NEEDED = ("ipykernel", "torch", "torchvision", "numpy", "scipy", "sklearn")
+_NEEDED = (
+    "ipykernel", "torch", "torchvision", "numpy", "scipy", "safetensors", "sklearn", "matplotlib",
+    "seaborn", "mlxtend", "mpmath", "sympy",
+)  # fmt: skip
 
 
 def isolated(environment: Mapping[str, str], folder: Path) -> dict[str, str]:

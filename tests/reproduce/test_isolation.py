@@ -178,3 +178,29 @@ def test_the_kernel_imports_the_copy_of_robustnb_that_the_command_imports(tmp_pa
         check=True,
     )
     assert done.stdout.strip().split(os.pathsep)[0] == str(tmp_path)
+
+
+def test_nbval_runs_isolated_as_a_run_does(root):
+    text = (root / "Makefile").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("\t") and "$(NBVAL)" in line]
+    assert lines and all(line.startswith("\t$(ISOLATED) $(TEST) ") for line in lines)
+
+
+def test_the_books_build_is_isolated(toy, monkeypatch):
+    from robustnb.errors import RobustnbError
+    from robustnb.reproduce import book
+
+    seen = {}
+
+    def build(command, *, env, **_settings):
+        seen.update(env)
+        return subprocess.CompletedProcess(command, 1)
+
+    toy.ledger.parent.mkdir(parents=True)
+    for path in (toy.ledger, toy.root / "_config.yml", toy.root / "_toc.yml"):
+        path.write_text("{}")
+    monkeypatch.setattr(book.subprocess, "run", build)
+    monkeypatch.setenv("MATPLOTLIBRC", "mine")
+    with pytest.raises(RobustnbError, match="did not build"):
+        book.build(toy, toy.root, report=lambda _line: None)
+    assert "MATPLOTLIBRC" not in seen and seen["ROBUSTNB_LEDGER"] == str(toy.ledger)
