@@ -74,8 +74,8 @@ def test_a_checkout_at_the_top_makes_no_text_an_alarm(machine):
 
 
 def test_home_data_temporary_and_interpreter_folders_are_found(machine):
-    found = machine("/somewhere/else", home="/root")
-    assert found.within("Downloading to /root/.cache/torch") == "/root"
+    found = machine("/somewhere/else", home="/me")
+    assert found.within("Downloading to /me/.cache/torch") == "/me"
     assert found.within("/volume/of/data/mnist") == "/volume/of/data"
     assert found.within("/tmp/x.png") == "/tmp"
     library = Path(json.__file__)
@@ -84,7 +84,7 @@ def test_home_data_temporary_and_interpreter_folders_are_found(machine):
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-@pytest.mark.parametrize("home", ["/home/jürgen", "/home/Дарья", "/home/李 明", "/home/o&o"])
+@pytest.mark.parametrize("home", ["/people/jürgen", "/people/Дарья", "/people/李 明", "/people/o&o"])
 def test_a_path_in_any_alphabet_is_found_however_it_is_spelt(machine, home, form):
     found = machine("/somewhere/else", home=home)
     spelt = unicodedata.normalize(form, home)
@@ -99,9 +99,9 @@ def test_a_path_in_any_alphabet_is_found_however_it_is_spelt(machine, home, form
 
 
 def test_a_folder_is_replaced_by_its_name_the_longest_first(machine):
-    found = machine("/home/ada/book", home="/home/ada")
-    text = "/home/ada/book/build/x /home/ada/book/y /home/ada/z /home/adam /tmp/t"
-    assert found.hidden(text) == "<build>/x <checkout>/y ~/z /home/adam <tmp>/t"
+    found = machine("/people/ada/book", home="/people/ada")
+    text = "/people/ada/book/build/x /people/ada/book/y /people/ada/z /people/adam /tmp/t"
+    assert found.hidden(text) == "<build>/x <checkout>/y ~/z /people/adam <tmp>/t"
 
 
 def test_texts_are_all_that_is_shown_but_pictures():
@@ -141,7 +141,7 @@ def show(call: str) -> str:
     ],
 )
 def test_a_run_that_shows_a_path_is_refused_with_cell_and_path(toy, edit, monkeypatch, call):
-    monkeypatch.setenv("HOME", "/home/jürgen")
+    monkeypatch.setenv("HOME", "/people/jürgen")
     edit("import time\n", show(call))
     with pytest.raises(RunError, match=r"code cell 2 \(.*\) shows a path of this machine, /"):
         smoke(toy)
