@@ -80,11 +80,11 @@ def test_home_data_temporary_and_interpreter_folders_are_found(machine):
     assert found.within("/tmp/x.png") == "/tmp"
     library = Path(json.__file__)
     assert found.within(f"{library}:12: UserWarning")
-    assert found.within("the square root of 2; / root") == ""
+    assert found.within("mail / me, or </me>") == ""
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-@pytest.mark.parametrize("home", ["/people/jürgen", "/people/Дарья", "/people/李 明", "/people/o&o"])
+@pytest.mark.parametrize("home", ["/men/jürgen", "/people/Дарья", "/people/李 明", "/people/o&o"])
 def test_a_path_in_any_alphabet_is_found_however_it_is_spelt(machine, home, form):
     found = machine("/somewhere/else", home=home)
     spelt = unicodedata.normalize(form, home)
