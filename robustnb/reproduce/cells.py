@@ -46,11 +46,13 @@ def name(notebook: Any, cell: Any) -> str:
 def check(notebook: Any, *, where: str) -> None:
     """UsageError naming `where`, cell and reason unless every code cell is plain Python."""
     cells = code_cells(notebook)
-    for test in (_wrong, _ending({cell.source for cell in cells})):
-        for cell in cells:
-            reason = test(cell.source)
-            if reason:
-                raise UsageError(f"{where}, {name(notebook, cell)}: {reason}")
+    with warnings.catch_warnings():  # such as one of an escape that is none; the run gives it too
+        warnings.simplefilter("ignore")
+        for test in (_wrong, _ending({cell.source for cell in cells})):
+            for cell in cells:
+                reason = test(cell.source)
+                if reason:
+                    raise UsageError(f"{where}, {name(notebook, cell)}: {reason}")
 
 
 def hides_its_value(source: str) -> bool:
@@ -63,11 +65,7 @@ def hides_its_value(source: str) -> bool:
 def _wrong(source: str) -> str:
     """Why a cell is no Python; empty if it is."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(
-                source, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-            )
+        compile(source, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         magic = _magic(source)
         if magic:

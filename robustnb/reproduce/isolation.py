@@ -20,9 +20,9 @@ from pathlib import Path
 
 # By the beginning of their names: what changes how code runs, prints, draws or computes.
 _DROPPED = (
-    "PYTHON", "IPYTHON", "IPY_", "JUPYTER_", "NBVAL", "MPL", "MATPLOTLIB", "SEABORN", "SYMPY_",
-    "MPMATH_", "TORCH", "PYTORCH_", "ATEN_", "AOTI_", "NVIDIA_TF32", "CUBLAS", "CUDNN_", "MKL_",
-    "ONEDNN_", "DNNL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "OMP_", "GOMP_", "KMP_",
+    "PYTHON", "IPYTHON", "IPY_", "JUPYTER_", "NBVAL", "PYTEST_", "MPL", "MATPLOTLIB", "SEABORN",
+    "SYMPY_", "MPMATH_", "TORCH", "PYTORCH_", "ATEN_", "AOTI_", "NVIDIA_TF32", "CUBLAS", "CUDNN_",
+    "MKL_", "ONEDNN_", "DNNL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "OMP_", "GOMP_", "KMP_",
     "NUMEXPR_", "NPY_", "NUMPY_", "SCIPY_", "SKLEARN_", "JOBLIB_", "DOCUTILS", "SPHINX",
     "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PY_COLORS", "TQDM_",
 )  # fmt: skip
