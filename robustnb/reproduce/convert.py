@@ -50,10 +50,17 @@ def _check_header(notebook: Any, *, where: str) -> None:
 
 
 def convert(source: Path) -> Any:
-    """The notebook of a MyST source, with cell ids counted and not drawn."""
+    """The notebook of a MyST source, with cell ids counted and not drawn.
+
+    Raises UsageError for a file that is no such notebook, or has a cell that is no plain Python.
+    """
     import nbformat
 
-    return nbformat.reads(_read(str(source), source.stat().st_mtime_ns), as_version=4)
+    try:
+        stamp = source.stat().st_mtime_ns
+    except OSError as error:
+        raise UsageError(f"{source.name} cannot be read: {error.strerror}") from None
+    return nbformat.reads(_read(str(source), stamp), as_version=4)
 
 
 def number_cells(notebook: Any) -> None:

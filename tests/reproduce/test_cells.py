@@ -107,6 +107,18 @@ def test_a_damaged_notebook_is_one_line_that_names_it(toy, old, new, why):
     assert not toy.build.exists()
 
 
+def test_a_notebook_that_leads_nowhere_or_is_a_folder_is_named(toy):
+    path = toy.notebook("toy2020")
+    path.unlink()
+    path.symlink_to("nowhere.md")
+    with pytest.raises(UsageError, match=r"toy2020\.md cannot be read: No such file"):
+        convert.convert(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match=r"toy2020\.md is not a MyST notebook"):
+        convert.convert(path)
+
+
 def test_a_constant_expression_is_a_default_that_all_ways_override(toy, edit):
     edit("shift: float = 0.0", "shift: float = -8 / 255")
     edit("{size: 80}", "{shift: 0.25}", name="profiles.yaml")
