@@ -10,6 +10,7 @@ BOOK := $(VENV)/.installed-book
 DEV := $(VENV)/.installed-dev
 PEERS := .venv-peers
 TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS=$(CURDIR)/build/test/models OMP_NUM_THREADS=1 PYTHONHASHSEED=0
+ISOLATED := $(BIN)/python -m robustnb.reproduce.isolation build/test/settings
 NBVAL := --nbval-current-env --nbval-cell-timeout 120 -p no:cacheprovider
 
 .PHONY: help book test lint unit notebooks nbval readme benchmarks peers differential clean
@@ -52,8 +53,8 @@ unit: notebooks
 	$(TEST) $(BIN)/pytest --doctest-modules robustnb
 
 nbval: notebooks
-	$(TEST) $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval-lax notebooks
-	$(TEST) ROBUSTNB_FRESH=1 $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval build/test/stage/book/papers/*.ipynb
+	$(ISOLATED) $(TEST) $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval-lax notebooks
+	$(ISOLATED) $(TEST) ROBUSTNB_FRESH=1 $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval build/test/stage/book/papers/*.ipynb
 
 readme: $(BOOK)
 	$(BIN)/robustnb readme

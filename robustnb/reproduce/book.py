@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from robustnb.errors import RobustnbError
+from robustnb.reproduce.isolation import isolated
 from robustnb.reproduce.project import Project
 
 _CONFIGURATION = ("_config.yml", "_toc.yml")
@@ -79,8 +80,9 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
     with log.open("w", encoding="utf-8") as stream:
         result = subprocess.run(
-            [sys.executable, "-c", _JUPYTER_BOOK, *command],
-            env={**os.environ, "ROBUSTNB_LEDGER": str(project.ledger), "PYTHONHASHSEED": "0"},
+            [sys.executable, "-P", "-c", _JUPYTER_BOOK, *command],
+            env=isolated(os.environ, project.build / "settings")
+            | {"ROBUSTNB_LEDGER": str(project.ledger)},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ from robustnb.reproduce import profiles as profile_table
 from robustnb.reproduce.project import Project, find
 
 _INTERRUPTED = 130
+_MOST_SEEDS = 10_000
 
 
 def _say(line: str) -> None:
@@ -50,6 +51,8 @@ class _Seeds(click.ParamType[list[int]]):
                 self.fail(f"{value!r} is not a list of seeds; write 0-4 or 0,2,5", param, ctx)
             if high < low:
                 self.fail(f"{part!r} counts backwards; write {high}-{low}", param, ctx)
+            if high - low >= _MOST_SEEDS:
+                self.fail(f"{part!r} is more than {_MOST_SEEDS:,} seeds", param, ctx)
             seeds.update(range(low, high + 1))
         return sorted(seeds)
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
+from robustnb.reproduce.cells import check, code_cells, tags
+from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.parameters import Parameter, read_parameters
+
+__all__ = ["code_cells", "convert", "datasets", "number_cells", "parameters", "tags"]
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -17,38 +21,52 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def _read(path: str, stamp: int) -> str:
     import jupytext
     import nbformat
+    import yaml
+    from jupytext.myst import MystMetadataParsingError
 
-    notebook = jupytext.read(path, fmt="md:myst")
-    notebook.metadata["kernelspec"] = _KERNEL
-    number_cells(notebook)
-    return str(nbformat.writes(notebook))
+    unreadable = (ValueError, TypeError, yaml.YAMLError, MystMetadataParsingError)
+    try:
+        notebook = jupytext.read(path, fmt="md:myst")
+        notebook.metadata["kernelspec"] = _KERNEL
+        number_cells(notebook)
+        text = str(nbformat.writes(notebook))
+    except (*unreadable, nbformat.ValidationError, OSError) as error:
+        why = shorten(error, 200)
+        raise UsageError(
+            f"{Path(path).name} is not a MyST notebook as jupytext reads it: {why}"
+        ) from None
+    _check_header(notebook, where=Path(path).name)
+    check(notebook, where=Path(path).name)
+    return text
+
+
+def _check_header(notebook: Any, *, where: str) -> None:
+    header = notebook.metadata.get("robustnb", {})
+    names = header.get("datasets", []) if isinstance(header, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(
+            f"{where}: the header must name parameters as `robustnb: {{datasets: [dataset]}}`"
+        )
 
 
 def convert(source: Path) -> Any:
-    """The notebook of a MyST source, with cell ids counted and not drawn."""
+    """The notebook of a MyST source, with cell ids counted and not drawn.
+
+    Raises UsageError for a file that is no such notebook, or has a cell that is no plain Python.
+    """
     import nbformat
 
-    return nbformat.reads(_read(str(source), source.stat().st_mtime_ns), as_version=4)
+    try:
+        stamp = source.stat().st_mtime_ns
+    except OSError as error:
+        raise UsageError(f"{source.name} cannot be read: {error.strerror}") from None
+    return nbformat.reads(_read(str(source), stamp), as_version=4)
 
 
 def number_cells(notebook: Any) -> None:
     """Name the cells `cell-000`, `cell-001`, ...: jupytext and papermill draw random names."""
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index:03d}"
-
-
-def code_cells(notebook: Any) -> list[Any]:
-    """The author's code cells, without the one papermill injects."""
-    return [
-        cell
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "injected-parameters" not in tags(cell)
-    ]
-
-
-def tags(cell: Any) -> list[str]:
-    """Tags of a cell."""
-    return list(cell.metadata.get("tags", []))
 
 
 def parameters(notebook: Any, *, where: str) -> dict[str, Parameter]:

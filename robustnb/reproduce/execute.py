@@ -17,9 +17,13 @@ from typing import Any
 
 from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
-from robustnb.reproduce import convert
+from robustnb.reproduce import cells, convert
+from robustnb.reproduce.constants import shorten
+from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
 from robustnb.reproduce.files import sweep_dead, write_atomically
+from robustnb.reproduce.kernel import manager_class, tidily
 from robustnb.reproduce.keys import Run
+from robustnb.reproduce.paths import MachinePaths, shown_texts
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
 from robustnb.reproduce.status import Status
@@ -27,13 +31,7 @@ from robustnb.reproduce.status import Status
 NOTEBOOK = "x.ipynb"
 RECORD = "record.json"
 _START_SECONDS = 120
-# Appended for the run and dropped from the result: which modules and data were really used.
-_AUDIT = """
-import json, sys
-used = sorted(name for name in sys.modules if name.split(".")[0] == "robustnb")
-data = sys.modules["robustnb.data"].loaded() if "robustnb.data" in sys.modules else []
-print(json.dumps({"modules": used, "datasets": sorted(data)}))
-"""
+_REASON = 300  # characters of an error that a message repeats; the notebook has all
 
 
 @dataclass(frozen=True)
@@ -43,17 +41,6 @@ class Usage:
     cpu_seconds: float
     wall_seconds: float
     peak_mb: float
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager
@@ -85,7 +72,10 @@ def _papermill_log(path: Path, status: Status) -> Iterator[None]:
                 status.next_cell()
 
     logger = logging.getLogger("papermill")
-    handlers: list[logging.Handler] = [logging.FileHandler(path), CellCounter()]
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"),
+        CellCounter(),
+    ]
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -102,8 +92,17 @@ def _papermill_log(path: Path, status: Status) -> Iterator[None]:
         logger.propagate = propagate
 
 
-def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Path) -> None:
+def _papermill(
+    notebook: Any,
+    output: Path,
+    run: Run,
+    profile: Profile,
+    log: Path,
+    kernel: type[Any],
+    course: Course,
+) -> None:
     """Execute into `output`; RunError says which cell failed and why."""
+    import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
@@ -123,11 +122,14 @@ def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Pat
                 start_timeout=_START_SECONDS,
                 execution_timeout=int(profile.timeout),
                 config=local_sockets,
+                kernel_manager_class=kernel,
+                on_notebook_start=course.begins,
+                on_cell_start=course.reaches,
             )
         except papermill.PapermillExecutionError as error:
             raise RunError(
-                f"{run.name}: cell {error.cell_index} failed with {error.ename}: {error.evalue}\n"
-                f"The log is {log}"
+                f"{run.name} failed {course.place()} with {error.ename}: "
+                f"{shorten(error.evalue, _REASON)}\nThe log is {log}"
             ) from None
         except (DeadKernelError, CellTimeoutError) as error:
             timed_out = expired.is_set() or isinstance(error, CellTimeoutError)
@@ -136,31 +138,38 @@ def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Pat
                 if timed_out
                 else "lost its kernel (killed, or out of memory)"
             )
-            raise RunError(f"{run.name} {why}. The log is {log}") from None
+            raise RunError(f"{run.name} {why} {course.place()}. The log is {log}") from None
+        except (nbformat.ValidationError, OSError) as error:  # outputs that no notebook can hold
+            raise RunError(
+                f"{run.name} failed {course.place()}: {shorten(error, _REASON)}. The log is {log}"
+            ) from None
 
 
-def _audit_output(notebook: Any, run: Run) -> None:
-    """Drop the audit cell; RunError if the run used what its key does not cover."""
-    cell = notebook.cells.pop()
-    used = json.loads("".join(output.get("text", "") for output in cell.outputs))
-    outside = sorted(set(used["modules"]) - set(run.closure) - NAMES_OR_SHOWS)
+def _check_audit(facts: Mapping[str, Any], run: Run) -> None:
+    """RunError if the run used what its key does not cover."""
+    outside = sorted(set(facts["modules"]) - set(run.closure) - NAMES_OR_SHOWS)
     if outside:
         raise RunError(
             f"{run.name} loaded {', '.join(outside)}, which its key does not cover; "
             "import these by a plain import statement"
         )
-    undeclared = sorted(set(used["datasets"]) - set(run.data))
+    undeclared = sorted(set(facts["datasets"]) - set(run.data))
     if undeclared:
         raise RunError(
             f"{run.name} loaded {', '.join(undeclared)}; name the parameter that chooses it under "
             "`robustnb: datasets:` in the notebook's header"
         )
+    if facts["versions"] != run.versions:
+        raise RunError(
+            f"{run.name} ran with {facts['versions']}, but its key says {run.versions}; "
+            "start robustnb by the interpreter of one environment, without additions to its path"
+        )
 
 
-def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
+def _clean(notebook: Any, run: Run, paths: MachinePaths) -> list[str]:
     """Take out of the outputs what differs between equal runs; return what went to stderr.
 
-    Raises RunError for a cell that did not run, failed, or printed a path of this machine.
+    Raises RunError for a cell that did not run, failed, or shows a path of this machine.
     """
     warnings: list[str] = []
     for cell in notebook.cells:
@@ -168,30 +177,41 @@ def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
             cell.metadata.pop(name, None)
         if cell.cell_type != "code":
             continue
+        named = f"{run.name}, {cells.name(notebook, cell)}"
         if cell.source.strip() and cell.execution_count is None:
-            raise RunError(f"{run.name}: a cell was not run: {cell.source[:60]!r}")
+            raise RunError(f"{named} was not run")
         kept = []
         for output in cell.outputs:
             if output.output_type == "error":
-                raise RunError(f"{run.name}: {output.ename}: {output.evalue}")
+                raise RunError(f"{named}: {output.ename}: {shorten(output.evalue, _REASON)}")
             if output.output_type == "stream" and output.name == "stderr":
-                warnings.append(output.text)
+                warnings.append(paths.hidden(output.text))
             else:
                 kept.append(output)
         cell.outputs = kept
-        if str(root) in json.dumps(kept):
+        shown = paths.within_any(shown_texts(kept))
+        if shown:
             raise RunError(
-                f"{run.name}: a cell prints a path of this machine: {cell.source[:60]!r}"
+                f"{named} shows a path of this machine, {shown}; show it relative to a folder"
             )
     notebook.metadata.pop("papermill", None)
     convert.number_cells(notebook)
     return warnings
 
 
-def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> dict[str, Any]:
-    """The run's record: all that the ledger needs of it, as JSON."""
+def make_record(
+    run: Run, notebook: Any, usage: Usage, warnings: list[str], python: Mapping[str, str]
+) -> dict[str, Any]:
+    """The run's record: all that the ledger needs of it, as JSON; `python` is the interpreter.
+
+    Raises RunError if a measurement in the notebook is damaged or made twice.
+    """
     from robustnb.lesson.measurement import measurements_of
 
+    try:
+        measured = measurements_of(notebook)
+    except ValueError as error:
+        raise RunError(f"{run.name}: {error}") from error
     return {
         "schema": 1,
         "paper": run.paper,
@@ -204,6 +224,7 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
         "data": run.data,
         "parameters": run.overrides,
         "versions": run.versions,
+        "interpreter": dict(python),
         "device": run.device,
         "cost": {
             "cpu_seconds": round(usage.cpu_seconds, 1),
@@ -211,13 +232,11 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
             "peak_mb": round(usage.peak_mb),
         },
         "warnings": warnings,
-        "measurements": measurements_of(notebook),
+        "measurements": measured,
     }
 
 
-def execute(
-    project: Project, run: Run, profile: Profile, *, fresh: bool = False, kernel: str = "python3"
-) -> Path:
+def execute(project: Project, run: Run, profile: Profile, *, fresh: bool = False) -> Path:
     """Run a notebook unless it has been, and return the folder of the finished run.
 
     The folder appears by one rename after every cell ran; a failed notebook is kept under
@@ -237,20 +256,25 @@ def execute(
     log.unlink(missing_ok=True)
     notebook = convert.convert(project.notebook(run.paper))
     status = Status.start(project, run.name, cells=len(notebook.cells))
-    notebook.cells.append(nbformat.v4.new_code_cell(_AUDIT))
+    notebook.cells.append(nbformat.v4.new_code_cell(AUDIT_SOURCE))
     convert.number_cells(notebook)
-    notebook.metadata.kernelspec.name = kernel
     environment = run_environment(project, {"ROBUSTNB_PROGRESS": str(status.note_file)})
     if fresh:
         environment["ROBUSTNB_FRESH"] = "1"
-    output = work / NOTEBOOK
+    output, course = work / NOTEBOOK, Course()
     try:
-        with _environment(environment), _papermill_log(log, status):
-            usage = _measured(lambda: _papermill(notebook, output, run, profile, log))
+        kernel = manager_class(environment)
+        with _papermill_log(log, status):
+            usage = _measured(
+                lambda: tidily(
+                    lambda: _papermill(notebook, output, run, profile, log, kernel, course)
+                )
+            )
         executed = nbformat.read(output, as_version=4)
-        _audit_output(executed, run)
-        warnings = _clean(executed, run, project.root)
-        record = make_record(run, executed, usage, warnings)
+        facts = facts_of(executed, run.name)
+        _check_audit(facts, run)
+        warnings = _clean(executed, run, MachinePaths(project))
+        record = make_record(run, executed, usage, warnings, facts["python"])
         executed.metadata["robustnb"] = {
             **executed.metadata.get("robustnb", {}),
             "run": {name: value for name, value in record.items() if name != "measurements"},
@@ -259,15 +283,23 @@ def execute(
         write_atomically(work / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
         _publish(work, folder, fresh=fresh)
     except RunError:
-        failed = project.build / "failed" / f"{run.name}.ipynb"
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        if output.exists():
-            os.replace(output, failed)
+        _keep_failed(project.build / "failed" / f"{run.name}.ipynb", output, course)
         raise
     finally:
         status.end()
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _keep_failed(place: Path, output: Path, course: Course) -> None:
+    """Keep what a failed run shows, also when its kernel was lost before papermill wrote it."""
+    import nbformat
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists():
+        os.replace(output, place)
+    elif course.notebook is not None:
+        write_atomically(place, nbformat.writes(course.notebook))
 
 
 def _measured(action: Any) -> Usage:

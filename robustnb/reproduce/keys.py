@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from robustnb.errors import unknown
+from robustnb.errors import UsageError, unknown
 from robustnb.provenance import closure, digest, imported_modules, source_digest
 from robustnb.reproduce import convert
+from robustnb.reproduce.cells import hides_its_value
 from robustnb.reproduce.parameters import Parameter, Value, override
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
@@ -99,6 +100,11 @@ def data_digests(names: list[str]) -> dict[str, Any]:
     }
 
 
+def _cell_digest(source: str) -> str:
+    """A cell's code, and whether a semicolon at its end hides its last value."""
+    return source_digest(source) + (";" if hides_its_value(source) else "")
+
+
 def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value]) -> str:
     declared = parameters.get("device")
     chosen = overrides.get("device", declared.default if declared else "cpu")
@@ -132,19 +138,22 @@ def plan(
     Overrides of its own, or a seed that no part of the registry lists, make it a custom run, which
     the ledger never sees.
 
-    Raises UsageError for an unknown paper or parameter, or a value of the wrong type.
+    Raises UsageError for an unknown paper or parameter, or a value of the wrong type or range.
     """
     path = project.notebook(paper)
     notebook = convert.convert(path)
     declared = convert.parameters(notebook, where=path.name)
-    wanted = {**profile.papers.get(paper, {}), **(given or {}), "seed": seed}
-    overrides = override(declared, wanted)
+    if given and "seed" in given:
+        raise UsageError("the seed is an argument of its own; take it out of the overrides")
+    listed = profile.papers.get(paper, {})
+    override(declared, listed, where=f"profiles.yaml, {paper} at {profile.name}: ")
+    overrides = override(declared, {**listed, **(given or {}), "seed": seed})
     modules = closure(notebook_modules(notebook))
     values = {name: p.default for name, p in declared.items()} | overrides
     data = data_digests(convert.datasets(notebook, values))
     source = digest(
         {
-            "cells": [source_digest(cell.source) for cell in convert.code_cells(notebook)],
+            "cells": [_cell_digest(cell.source) for cell in convert.code_cells(notebook)],
             "closure": modules,
             "data": data,
             "parameters": values,

@@ -80,15 +80,17 @@ def find(start: Path | None = None) -> Project:
 
 
 def run_environment(project: Project, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of a notebook's kernel: one thread, the checkout's model store, no hash seed."""
+    """Environment of a notebook's kernel: one thread, the checkout's models, no user's settings."""
+    from robustnb.reproduce.isolation import isolated
+
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
     )
     fixed = {
-        "PYTHONHASHSEED": "0",
         "ROBUSTNB_ROOT": str(project.root),
         "ROBUSTNB_BUILD": str(project.build),
         "ROBUSTNB_MODELS": str(project.models),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    return {**os.environ, **threads, **fixed, **(extra or {})}
+    settings = isolated(os.environ, project.build / "settings")
+    return {**settings, **threads, **fixed, **(extra or {})}

@@ -12,12 +12,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce.claims import (
@@ -41,6 +39,7 @@ from robustnb.reproduce.claims import (
     unregistered_changes,
 )
 from robustnb.reproduce.estimands import check_estimand
+from robustnb.reproduce.yamlfile import read_mapping
 
 __all__ = [
     "CLAIMS",
@@ -66,11 +65,7 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
     path = name if isinstance(name, Path) else folder / f"{name}.yaml"
     if not path.is_file():
         raise unknown("paper", path.stem, (p.stem for p in path.parent.glob("*.yaml")))
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path.name}: not readable as YAML: {error}") from error
-    paper = _paper(raw, path.name)
+    paper = _paper(read_mapping(path), path.name)
     if paper.id != path.stem:
         raise UsageError(f"{path.name}: id is {paper.id!r}; name the file {paper.id}.yaml")
     return paper
@@ -79,19 +74,6 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
 def load_all(folder: Path = CLAIMS) -> dict[str, Paper]:
     """Every paper of the folder, by id."""
     return {path.stem: load(path) for path in sorted(folder.glob("*.yaml"))}
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML whose mappings may not name a key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a repeated key, which plain YAML would let win silently."""
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(n) for n in names if names.count(n) > 1})
-        if twice:
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"key {twice[0]!r} stands twice in the block at line {line}")
-        return super().construct_mapping(node, deep=deep)
 
 
 class _Fields:

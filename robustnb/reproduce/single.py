@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from robustnb.errors import RunError
+from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import convert, keys
+from robustnb.reproduce.device import check_device
 from robustnb.reproduce.execute import RECORD, execute
 from robustnb.reproduce.files import write_atomically
-from robustnb.reproduce.parameters import parse_assignments
+from robustnb.reproduce.parameters import Parameter, Value, parse_assignments
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
 
@@ -41,8 +42,16 @@ def run_one(
     error_file.unlink(missing_ok=True)
     report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
     try:
+        check_device(str(_value("device", declared, run)))
         return execute(project, run, profile, fresh=fresh)
-    except RunError as error:
+    except (RunError, UsageError) as error:
         error_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(error_file, f"{error}\n")
         raise
+
+
+def _value(name: str, declared: Mapping[str, Parameter], run: keys.Run) -> Value | None:
+    """What a run gives a parameter; None if its notebook has none of that name."""
+    if name not in declared:
+        return None
+    return run.overrides.get(name, declared[name].default)

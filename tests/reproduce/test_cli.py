@@ -99,6 +99,7 @@ def test_a_wrong_name_loads_no_torch_no_notebook_tool_and_no_kernel(toy):
         ("size=x", "write size=3"),
         ("size=1.5", "parameter 'size' is int"),
         ("size", "is not name=value"),
+        ("seed=3", "write --seed 3 instead"),
     ],
 )
 def test_a_wrong_parameter_exits_with_2_before_anything_is_started(toy, robustnb, word, message):
@@ -139,6 +140,11 @@ def test_seeds_are_ranges_and_lists(robustnb, monkeypatch, text, seeds):
 def test_seeds_that_are_none_exit_with_2_and_an_example(robustnb, text):
     code, _, err = robustnb("reproduce", "toy2020", f"--seeds={text}")
     assert code == 2 and "write 0-4" in err
+
+
+def test_more_seeds_than_anyone_runs_exit_with_2(robustnb):
+    code, _, err = robustnb("reproduce", "toy2020", "--seeds=0-99999999999")
+    assert code == 2 and "more than 10,000 seeds" in err
 
 
 def test_reproduce_without_papers_means_all(robustnb, monkeypatch):

@@ -60,6 +60,19 @@ def test_an_unknown_parameter_is_refused(toy):
         plan(toy, given={"shfit": 0.5})
 
 
+def test_a_second_seed_among_the_overrides_is_refused(toy):
+    with pytest.raises(UsageError, match="an argument of its own"):
+        plan(toy, given={"seed": 3})
+
+
+def test_a_rule_for_a_parameter_is_a_comment_and_not_in_the_key(toy, edit):
+    before = plan(toy).key
+    edit("size: int = 40", "size: int = 40  # allowed: [1, 1000]")
+    assert plan(toy).key == before
+    with pytest.raises(UsageError, match=r"allowed: \[1, 1000\]"):
+        plan(toy, given={"size": 0})
+
+
 def test_conversion_is_the_same_each_time(toy):
     import nbformat
 
