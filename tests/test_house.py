@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -195,10 +196,66 @@ def test_every_module_has_a_test_room():
     for path in modules():
         parts = path.relative_to(ROOT / "robustnb").parts
         if len(parts) > 1:
-            assert list((ROOT / "tests" / parts[0]).glob("test_*.py")), f"no tests/{parts[0]}"
+            room = Path(*(part for part in parts[:-1]))
+            assert list((ROOT / "tests" / room).rglob("test_*.py")), f"no tests/{room}"
         elif path.stem != "__init__":
             used = rf"robustnb\.{path.stem}\b|from robustnb import [^\n]*\b{path.stem}\b"
             assert re.search(used, written), f"no test uses robustnb.{path.stem}"
+
+
+# From the lowest room to the highest; a room imports from itself and those before it.
+LAYERS = (
+    "", "data", "models", "stats", "attacks", "training", "smoothing", "theory", "gallery",
+    "lesson", "reproduce",
+)  # fmt: skip
+
+
+def imports_at_once() -> dict[str, set[str]]:
+    """Which modules each module imports when it is loaded itself."""
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found[name_of(path)] = set()
+        for node in tree.body:
+            if isinstance(node, ast.Import):
+                found[name_of(path)] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name_of(path)] |= {node.module} | inner
+    return {name: {other for other in all_ if other in found} for name, all_ in found.items()}
+
+
+def test_imports_go_down_and_in_no_circle():
+    graph = imports_at_once()
+
+    def room(name: str) -> int:
+        parts = name.split(".")
+        top = parts[1] if len(parts) > 2 or parts[-1] in LAYERS else ""
+        return LAYERS.index("stats" if name == "robustnb.stats" else top)
+
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in graph.items()
+        for other in others
+        if room(other) > room(name) and name != "robustnb"
+    ]
+    assert upwards == []
+    waiting = dict(graph)
+    while waiting:
+        free = [name for name, others in waiting.items() if not others & waiting.keys() - {name}]
+        assert free, f"a circle of imports among {sorted(waiting)}"
+        for name in free:
+            del waiting[name]
+
+
+def test_no_module_bears_the_name_of_something_its_package_exports():
+    # once imported, the module would hide the function: `from package import name` gives either
+    for path in (ROOT / "robustnb").rglob("__init__.py"):
+        package = importlib.import_module(".".join(path.relative_to(ROOT).parent.parts))
+        inside = {p.stem for p in path.parent.glob("*.py")} | {
+            p.name for p in path.parent.iterdir()
+        }
+        assert inside.isdisjoint(getattr(package, "__all__", ())), package.__name__
 
 
 def test_a_lazy_package_knows_its_names_and_refuses_others():

@@ -8,6 +8,7 @@ with their size, except by what is returned.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,7 +157,7 @@ def _begin(
         seeds = run_seeds(len(runs), generator)
     facts: dict[str, Any] = {}
     if path is not None:
-        facts = {"the attack": attack.to_json(), "the seeds": seeds}
+        facts = {"the attack": json.loads(json.dumps(attack.to_json())), "the seeds": seeds}
         facts |= saved_state.facts(subject.model, x, y, attack.clip)
     if saved is not None and path is not None:
         state = saved_state.resumed(saved, facts, x, path)

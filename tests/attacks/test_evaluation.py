@@ -169,7 +169,7 @@ def test_an_interrupted_evaluation_with_an_ensemble_goes_on_from_its_file(
 def test_pgd_alone_keeps_a_checkpoint_as_well(curved, images, labels, tmp_path, counting):
     path = tmp_path / "state"
     first = evaluate(
-        curved(), images, labels, attacks=[STRONG], generator=seeded(), checkpoint=path
+        counting(curved()), images, labels, attacks=[STRONG], generator=seeded(), checkpoint=path
     )
     model = counting(curved())
     again = evaluate(model, images, labels, attacks=[STRONG], generator=seeded(), checkpoint=path)
