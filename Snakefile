@@ -3,10 +3,16 @@
 # is done and one that is not there is missing. Words for Snakemake itself go through --snakemake:
 #   robustnb reproduce --profile gpu --seeds 0-4 --snakemake=--executor --snakemake=slurm
 from robustnb.reproduce import profiles, project
+from robustnb.reproduce.limits import SILENCE_SECONDS
 
 PROJECT = project.find()
 PROFILES = profiles.load(PROJECT.notebooks)
 BUILD = str(PROJECT.build)
+SILENCE = config.get("silence", SILENCE_SECONDS)
+# Only `robustnb reproduce --timeout` bounds a job; without it the cluster's own default holds.
+TOTAL = config.get("timeout")
+RUNTIME = {} if TOTAL is None else {"runtime": 2 + int(float(TOTAL) / 60)}
+LIMITS = f"--silence {SILENCE}" + ("" if TOTAL is None else f" --timeout {TOTAL}")
 
 
 wildcard_constraints:
@@ -22,7 +28,9 @@ rule run:
     threads: 1
     resources:
         mem_mb=lambda wildcards: int(1024 * PROFILES[wildcards.profile].memory_gb),
-        runtime=lambda wildcards: 1 + int(PROFILES[wildcards.profile].timeout / 60),
         gpu=lambda wildcards: int(wildcards.profile in ("gpu", "paper")),
+        **RUNTIME,
+    params:
+        limits=LIMITS,
     shell:
-        "robustnb run {wildcards.paper} --profile {wildcards.profile} --seed {wildcards.seed} --quiet"
+        "robustnb run {wildcards.paper} --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits}"

@@ -20,6 +20,7 @@ from robustnb.reproduce import status
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import sweep_dead, sweep_partial, write_atomically
 from robustnb.reproduce.keys import Run
+from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
 
 _TOKEN = "ROBUSTNB_BATCH"
@@ -84,7 +85,7 @@ def _end_orphans(project: Project) -> None:
 
 
 def _command(
-    project: Project, targets: Sequence[Path], jobs: int, extra: Sequence[str]
+    project: Project, targets: Sequence[Path], jobs: int, limits: Limits, extra: Sequence[str]
 ) -> list[str]:
     return [
         sys.executable,
@@ -103,10 +104,17 @@ def _command(
         "--nolock",
         "--latency-wait",
         "15",
+        "--config",
+        *_limit_words(limits),
         *extra,
         "--",
         *map(str, targets),
     ]
+
+
+def _limit_words(limits: Limits) -> list[str]:
+    total = [] if limits.total is None else [f"timeout={limits.total:g}"]
+    return [f"silence={limits.silence:g}", *total]
 
 
 def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
@@ -128,6 +136,7 @@ def run_all(
     runs: Sequence[Run],
     *,
     jobs: int,
+    limits: Limits = USUAL,
     fresh: bool = False,
     extra: Sequence[str] = (),
     report: Report,
@@ -155,7 +164,9 @@ def run_all(
     write_atomically(_owner_file(project), json.dumps({"token": token}))
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            _command(project, [folder / RECORD for folder in missing.values()], jobs, extra),
+            _command(
+                project, [folder / RECORD for folder in missing.values()], jobs, limits, extra
+            ),
             env=_environment(project, token, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,

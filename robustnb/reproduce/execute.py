@@ -7,7 +7,6 @@ import logging
 import os
 import resource
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,13 +19,14 @@ from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import convert
 from robustnb.reproduce.files import sweep_dead, write_atomically
 from robustnb.reproduce.keys import Run
-from robustnb.reproduce.profiles import Profile
+from robustnb.reproduce.limits import USUAL, Limits
+from robustnb.reproduce.liveness import watched
 from robustnb.reproduce.project import Project, run_environment
 from robustnb.reproduce.status import Status
 
 NOTEBOOK = "x.ipynb"
 RECORD = "record.json"
-_START_SECONDS = 120
+_NO_LIMIT = 10**8  # seconds; `robustnb.reproduce.liveness` ends a run, no time-out of papermill
 # Appended for the run and dropped from the result: which modules and data were really used.
 _AUDIT = """
 import json, sys
@@ -57,27 +57,6 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[threading.Event]:
-    """End every child process after `seconds`: a cell's own time-out does not bound their sum."""
-    import psutil
-
-    expired = threading.Event()
-
-    def end() -> None:
-        expired.set()
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
-
-
-@contextmanager
 def _papermill_log(path: Path, status: Status) -> Iterator[None]:
     class CellCounter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -102,14 +81,15 @@ def _papermill_log(path: Path, status: Status) -> Iterator[None]:
         logger.propagate = propagate
 
 
-def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Path) -> None:
+def _papermill(
+    notebook: Any, output: Path, run: Run, limits: Limits, status: Status, log: Path
+) -> None:
     """Execute into `output`; RunError says which cell failed and why."""
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
     local_sockets = Config({"KernelManager": {"transport": "ipc"}})
-    with _deadline(profile.timeout) as expired:
+    with watched(status, limits) as ended:
         try:
             papermill.execute_notebook(
                 notebook,
@@ -120,8 +100,8 @@ def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Pat
                 log_output=True,
                 autosave_cell_every=0,
                 request_save_on_cell_execute=False,
-                start_timeout=_START_SECONDS,
-                execution_timeout=int(profile.timeout),
+                start_timeout=_NO_LIMIT,
+                iopub_timeout=_NO_LIMIT,
                 config=local_sockets,
             )
         except papermill.PapermillExecutionError as error:
@@ -129,14 +109,12 @@ def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Pat
                 f"{run.name}: cell {error.cell_index} failed with {error.ename}: {error.evalue}\n"
                 f"The log is {log}"
             ) from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            timed_out = expired.is_set() or isinstance(error, CellTimeoutError)
-            why = (
-                f"ran past {profile.timeout:.0f} s, five times the budget of {profile.name}"
-                if timed_out
-                else "lost its kernel (killed, or out of memory)"
-            )
-            raise RunError(f"{run.name} {why}. The log is {log}") from None
+        except RuntimeError as error:  # of nbclient in a cell, of jupyter_client before the first
+            if not (ended() or "ernel died" in str(error)):
+                raise
+            why = ended() or "lost its kernel (killed, or out of memory)"
+            last = f"; its last progress: {status.note}" if status.note else ""
+            raise RunError(f"{run.name} {why}{last}. The log is {log}") from None
 
 
 def _audit_output(notebook: Any, run: Run) -> None:
@@ -216,7 +194,12 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
 
 
 def execute(
-    project: Project, run: Run, profile: Profile, *, fresh: bool = False, kernel: str = "python3"
+    project: Project,
+    run: Run,
+    *,
+    limits: Limits = USUAL,
+    fresh: bool = False,
+    kernel: str = "python3",
 ) -> Path:
     """Run a notebook unless it has been, and return the folder of the finished run.
 
@@ -246,7 +229,7 @@ def execute(
     output = work / NOTEBOOK
     try:
         with _environment(environment), _papermill_log(log, status):
-            usage = _measured(lambda: _papermill(notebook, output, run, profile, log))
+            usage = _measured(lambda: _papermill(notebook, output, run, limits, status, log))
         executed = nbformat.read(output, as_version=4)
         _audit_output(executed, run)
         warnings = _clean(executed, run, project.root)

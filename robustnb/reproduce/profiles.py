@@ -11,7 +11,6 @@ import yaml
 from robustnb.errors import UsageError, unknown
 
 NAMES = ("smoke", "laptop", "gpu", "paper")
-_TIMEOUT_FACTOR = 5.0
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Profile:
     cpu_seconds: float
     memory_gb: float
     papers: dict[str, dict[str, Any]]
-
-    @property
-    def timeout(self) -> float:
-        """Seconds after which a run of this size is ended: five times its budget."""
-        return _TIMEOUT_FACTOR * self.cpu_seconds
 
 
 def load(notebooks: Path) -> dict[str, Profile]:

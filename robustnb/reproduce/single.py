@@ -9,6 +9,7 @@ from robustnb.errors import RunError
 from robustnb.reproduce import convert, keys
 from robustnb.reproduce.execute import RECORD, execute
 from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.parameters import parse_assignments
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
@@ -21,6 +22,7 @@ def run_one(
     seed: int,
     assignments: Sequence[str] = (),
     *,
+    limits: Limits = USUAL,
     fresh: bool = False,
     report: Callable[[str], None],
 ) -> Path:
@@ -41,7 +43,7 @@ def run_one(
     error_file.unlink(missing_ok=True)
     report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
     try:
-        return execute(project, run, profile, fresh=fresh)
+        return execute(project, run, limits=limits, fresh=fresh)
     except RunError as error:
         error_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(error_file, f"{error}\n")

@@ -38,6 +38,11 @@ class Status:
         """File to which `robustnb.progress` writes during the run."""
         return self.path.with_suffix(".note")
 
+    @property
+    def note(self) -> str:
+        """The last line of the note file, empty if there is none."""
+        return _last_line(self.note_file)
+
     def next_cell(self) -> None:
         """Count one more cell as begun."""
         self.cell += 1

@@ -11,6 +11,7 @@ import pytest
 
 from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import profiles, status
+from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
 
 SMALL = profiles.Profile("smoke", "here", "tests", 20.0, 1.0, {"toy2020": {}})
@@ -89,11 +90,64 @@ def test_a_kernel_that_dies_fails_the_run(toy, edit):
     assert not list(toy.runs.rglob("record.json"))
 
 
-def test_a_cell_past_the_time_out_fails_the_run(toy):
-    hasty = profiles.Profile("smoke", "here", "tests", 0.8, 1.0, {"toy2020": {"sleep": 60.0}})
-    with pytest.raises(RunError, match="five times the budget"):
-        run(toy, profile=hasty)
+def test_a_cell_in_which_nothing_moves_fails_the_run(toy):
+    with pytest.raises(RunError, match=r"stood still for \d+ s in cell \d+.*--silence"):
+        run(toy, "sleep=3600.0", limits=Limits(silence=3.0))
     assert not list(toy.runs.rglob("record.json"))
+    assert left_over(toy) == []
+
+
+def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatch):
+    startup = toy.root / "startup"
+    startup.mkdir()
+    (startup / "sitecustomize.py").write_text(
+        "import sys, time\nif 'ipykernel_launcher' in sys.orig_argv:\n    time.sleep(3600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(startup))
+    with pytest.raises(RunError, match="stood still for .* before its first cell"):
+        run(toy, limits=Limits(silence=3.0))
+    assert left_over(toy) == []
+
+
+def test_a_slow_cell_that_works_outlasts_the_silence_many_times(toy, edit):
+    busy = "import time\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass\n"
+    edit(STEP, busy)
+    assert (run(toy, limits=Limits(silence=1.0)) / "record.json").is_file()
+
+
+def test_a_cell_that_only_tells_its_progress_outlasts_the_silence(toy, edit):
+    telling = """import time
+from robustnb.progress import progress
+with progress("wait", total=10) as bar:
+    for _ in range(10):
+        time.sleep(0.6)
+        bar.advance()
+"""
+    edit(STEP, telling)
+    assert (run(toy, limits=Limits(silence=4.0)) / "record.json").is_file()
+
+
+def test_a_total_ends_the_run_only_where_the_user_wants_one(toy):
+    with pytest.raises(RunError, match=r"ran past the 2 s of --timeout"):
+        run(toy, "sleep=3600.0", limits=Limits(total=2.0))
+    assert left_over(toy) == []
+
+
+def test_a_late_output_is_waited_for(toy, monkeypatch):
+    """nbclient by itself gives up an output that comes four seconds after the cell's reply."""
+    import nbclient
+
+    seen = []
+    real = nbclient.NotebookClient.__init__
+
+    def remember(self, *words, **settings):
+        real(self, *words, **settings)
+        seen.append((self.iopub_timeout, self.startup_timeout, self.timeout))
+
+    monkeypatch.setattr(nbclient.NotebookClient, "__init__", remember)
+    run(toy)
+    ((output, start, cell),) = seen
+    assert min(output, start) > 1e6 and cell is None
 
 
 def test_what_goes_to_stderr_is_kept_out_of_the_page_and_told(toy, edit):
