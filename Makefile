@@ -10,7 +10,7 @@ BOOK := $(VENV)/.installed-book
 DEV := $(VENV)/.installed-dev
 PEERS := .venv-peers
 TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS=$(CURDIR)/build/test/models OMP_NUM_THREADS=1 PYTHONHASHSEED=0
-NBVAL := --nbval-current-env --nbval-cell-timeout 120 -p no:cacheprovider
+NBVAL := --nbval-current-env --nbval-cell-timeout 86400 --nbval-kernel-startup-timeout 86400 -p no:cacheprovider
 
 .PHONY: help book test lint unit notebooks nbval readme benchmarks peers differential clean
 .DELETE_ON_ERROR:
@@ -53,7 +53,7 @@ unit: notebooks
 
 nbval: notebooks
 	$(TEST) $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval-lax notebooks
-	$(TEST) ROBUSTNB_FRESH=1 $(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --nbval build/test/stage/book/papers/*.ipynb
+	$(TEST) ROBUSTNB_FRESH=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) -p notebooks.conftest --nbval build/test/stage/book/papers/*.ipynb
 
 readme: $(BOOK)
 	$(BIN)/robustnb readme

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from robustnb.data.sets import Dataset
 
 KINDS = ("images", "labels")
+_PAUSE_SECONDS = 0.5
+_PAUSES_A_LINE = 120
 
 
 class CorruptFile(Exception):
@@ -134,7 +138,7 @@ def explain(error: OSError, dataset: Dataset) -> str:
 
 @contextlib.contextmanager
 def lock(dataset: Dataset, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the data set's lock between processes; calls `waiting` once if another holds it.
+    """Hold the data set's lock between processes; calls `waiting` each minute another holds it.
 
     The system releases it when its holder dies. Where no lock can be had (a read-only folder, a
     system without flock) the block runs without: files are still replaced whole.
@@ -152,8 +156,20 @@ def lock(dataset: Dataset, waiting: Callable[[], None]) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            _wait_for(stream, waiting)
         except OSError:
             pass  # a network folder that cannot lock
         yield
+
+
+def _wait_for(stream: IO[str], waiting: Callable[[], None]) -> None:
+    """Get the lock that another process holds, and tell now and then that this one waits."""
+    import fcntl
+
+    for pause in itertools.count():
+        if pause % _PAUSES_A_LINE == 0:
+            waiting()
+        time.sleep(_PAUSE_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return

@@ -103,7 +103,7 @@ def _command(
         "mtime",
         "--nolock",
         "--latency-wait",
-        "15",
+        "120",
         "--config",
         *_limit_words(limits),
         *extra,

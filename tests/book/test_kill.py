@@ -58,7 +58,7 @@ class Victim:
     def killed_at(self, moment: str, *words: str) -> None:
         """Run until the first rename, before or after it, whose target matches."""
         process = self.start(*words, PYTHONPATH=str(self.assassin), KILL_AT=moment)
-        told, _ = process.communicate(timeout=600)
+        told, _ = process.communicate()
         assert process.returncode == -signal.SIGKILL, told
 
     def killed_when(self, reached: Callable[[], bool], *words: str) -> None:
@@ -72,7 +72,7 @@ class Victim:
 
     def finish(self, *words: str) -> None:
         process = self.start(*words)
-        told, _ = process.communicate(timeout=600)
+        told, _ = process.communicate()
         assert process.returncode == 0, told
 
     def litter(self) -> list[Path]:

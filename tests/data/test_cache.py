@@ -274,7 +274,7 @@ def test_processes_that_want_the_same_set_fetch_it_once(tiny, tmp_path: Path) ->
         for _ in range(3)
     ]
     for racer in racers:
-        _, errors = racer.communicate(timeout=60)
+        _, errors = racer.communicate()
         assert racer.returncode == 0, errors
     assert log.read_text() == "asked\n"
     assert tiny.files == FILES

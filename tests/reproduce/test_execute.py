@@ -104,13 +104,15 @@ def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatc
         "import sys, time\nif 'ipykernel_launcher' in sys.orig_argv:\n    time.sleep(3600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(startup))
-    with pytest.raises(RunError, match="stood still for .* before its first cell"):
+    with pytest.raises(RunError, match=r"stood still for .* before its first cell"):
         run(toy, limits=Limits(silence=3.0))
     assert left_over(toy) == []
 
 
 def test_a_slow_cell_that_works_outlasts_the_silence_many_times(toy, edit):
-    busy = "import time\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass\n"
+    busy = (
+        "import time\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass\n"
+    )
     edit(STEP, busy)
     assert (run(toy, limits=Limits(silence=1.0)) / "record.json").is_file()
 
