@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from robustnb import unfinished
 from robustnb.data import decode
 
 if TYPE_CHECKING:
@@ -97,26 +98,18 @@ def _write(stream: IO[bytes], array: Array) -> None:
 
 
 def _store_array(path: Path, array: Array) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with half.open("wb") as stream:
-            _write(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
+    with unfinished.file(path) as stream:
+        _write(stream, array)
 
 
 def store(dataset: Dataset, arrays: Arrays) -> None:
     """Write every array under a temporary name, then rename it; OSError leaves nothing half done.
 
-    The caller holds the lock, so temporary files found here belong to processes that died.
+    What processes that died left here is swept away.
     """
     folder = root() / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".*.tmp"):
-        left_over.unlink(missing_ok=True)
+    unfinished.sweep(folder)
     for split, (images, labels) in arrays.items():
         _store_array(file_of(dataset, split, "images"), images)
         _store_array(file_of(dataset, split, "labels"), labels)

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import status
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.files import sweep_dead, sweep_partial, write_atomically
+from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
@@ -64,24 +65,27 @@ def _end_orphans(project: Project) -> None:
     """Kill what a dead batch left running, known by a token in its environment."""
     import psutil
 
-    owner = _owner_file(project)
-    if owner.is_file():
-        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
-        left = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(_TOKEN) == token:
-                    process.kill()
-                    left.append(process)
-        psutil.wait_procs(left, timeout=_GRACE_SECONDS)
-        owner.unlink()
-    sweep_dead(project.build / "tmp")
+    owner, left = _owner_file(project), []
+    token = _token_in(owner)
+    for process in psutil.process_iter() if token else ():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(_TOKEN) == token:
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+    owner.unlink(missing_ok=True)
     for folder in (project.build, project.records, project.root / "book" / "papers"):
-        sweep_partial(folder)
-    for file in (project.build / "status").glob("*.json"):
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            if not psutil.pid_exists(json.loads(file.read_text(encoding="utf-8"))["pid"]):
-                file.unlink()
+        unfinished.sweep(folder, below=True)
+    status.sweep(project)
+
+
+def _token_in(owner: Path) -> str:
+    """The token of the batch that wrote `owner`, empty if there is none to be read."""
+    try:
+        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+    return token if isinstance(token, str) else ""
 
 
 def _command(

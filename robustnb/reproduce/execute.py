@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnb import unfinished
 from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import convert
-from robustnb.reproduce.files import sweep_dead, write_atomically
+from robustnb.reproduce import status as statuses
+from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.liveness import watched
@@ -206,51 +209,58 @@ def execute(
     The folder appears by one rename after every cell ran; a failed notebook is kept under
     `build/failed` for a look. Raises RunError when the run does not end well.
     """
-    import nbformat
-
     folder = run.folder(project.runs)
     if (folder / RECORD).is_file() and not fresh:
         return folder
-    work_root = project.build / "tmp"
-    sweep_dead(work_root)
-    work = work_root / f"{run.name}-{run.key}.{os.getpid()}"
-    work.mkdir(parents=True, exist_ok=True)
+    statuses.sweep(project)
+    with unfinished.folder(project.work, f"{run.name}-{run.key}") as work:
+        status = Status.start(project, run.name, work)
+        try:
+            result = _execute(project, run, status, limits=limits, fresh=fresh, kernel=kernel)
+            _publish(result, folder, fresh=fresh)
+        except RunError:
+            failed = project.build / "failed" / f"{run.name}.ipynb"
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            for output in work.glob(f"*/{NOTEBOOK}"):
+                shutil.move(output, failed)
+            raise
+        finally:
+            status.end()
+    return folder
+
+
+def _execute(
+    project: Project, run: Run, status: Status, *, limits: Limits, fresh: bool, kernel: str
+) -> Path:
+    """Run the notebook in a folder of the status's work folder and write its record beside it."""
+    import nbformat
+
     log = project.build / "logs" / f"{run.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     notebook = convert.convert(project.notebook(run.paper))
-    status = Status.start(project, run.name, cells=len(notebook.cells))
+    status.set_cells(len(notebook.cells))
     notebook.cells.append(nbformat.v4.new_code_cell(_AUDIT))
     convert.number_cells(notebook)
     notebook.metadata.kernelspec.name = kernel
     environment = run_environment(project, {"ROBUSTNB_PROGRESS": str(status.note_file)})
     if fresh:
         environment["ROBUSTNB_FRESH"] = "1"
-    output = work / NOTEBOOK
-    try:
-        with _environment(environment), _papermill_log(log, status):
-            usage = _measured(lambda: _papermill(notebook, output, run, limits, status, log))
-        executed = nbformat.read(output, as_version=4)
-        _audit_output(executed, run)
-        warnings = _clean(executed, run, project.root)
-        record = make_record(run, executed, usage, warnings)
-        executed.metadata["robustnb"] = {
-            **executed.metadata.get("robustnb", {}),
-            "run": {name: value for name, value in record.items() if name != "measurements"},
-        }
-        write_atomically(output, nbformat.writes(executed))
-        write_atomically(work / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
-        _publish(work, folder, fresh=fresh)
-    except RunError:
-        failed = project.build / "failed" / f"{run.name}.ipynb"
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        if output.exists():
-            os.replace(output, failed)
-        raise
-    finally:
-        status.end()
-        shutil.rmtree(work, ignore_errors=True)
-    return folder
+    output = status.work / "run" / NOTEBOOK
+    output.parent.mkdir()
+    with _environment(environment), _papermill_log(log, status):
+        usage = _measured(lambda: _papermill(notebook, output, run, limits, status, log))
+    executed = nbformat.read(output, as_version=4)
+    _audit_output(executed, run)
+    warnings = _clean(executed, run, project.root)
+    record = make_record(run, executed, usage, warnings)
+    executed.metadata["robustnb"] = {
+        **executed.metadata.get("robustnb", {}),
+        "run": {name: value for name, value in record.items() if name != "measurements"},
+    }
+    write_atomically(output, nbformat.writes(executed))
+    write_atomically(output.with_name(RECORD), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return output.parent
 
 
 def _measured(action: Any) -> Usage:
@@ -261,13 +271,22 @@ def _measured(action: Any) -> Usage:
     return Usage(cpu, time.monotonic() - started, after.ru_maxrss / 1024)
 
 
-def _publish(work: Path, folder: Path, *, fresh: bool) -> None:
+def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
     """Move a finished run to its place; an equal run that came first is kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     if fresh and folder.exists():
         shutil.rmtree(folder)
     try:
-        os.rename(work, folder)
-    except OSError:
-        if not (folder / RECORD).is_file():
+        os.rename(result, folder)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            _publish_from_elsewhere(result, folder, fresh=fresh)
+        elif not (folder / RECORD).is_file():
             raise
+
+
+def _publish_from_elsewhere(result: Path, folder: Path, *, fresh: bool) -> None:
+    """The same where `build/runs` lies on another disk: copy first, then rename."""
+    unfinished.sweep(folder.parent)
+    with unfinished.folder(folder.parent, ".copied") as near:
+        _publish(Path(shutil.copytree(result, near / result.name)), folder, fresh=fresh)

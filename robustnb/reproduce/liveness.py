@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from robustnb import unfinished
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.status import Status
 
@@ -114,6 +115,7 @@ def watched(status: Status, limits: Limits) -> Iterator[Callable[[], str | None]
         while not over.wait(every):
             now = time.monotonic()
             mine = _processes() - others
+            unfinished.beat(status.work)
             reason = judge.look(_look(status, mine), now - last)
             last = now
             if reason:

@@ -35,6 +35,11 @@ class Project:
         return self.build / "runs"
 
     @property
+    def work(self) -> Path:
+        """Folder of the runs under way."""
+        return self.build / "tmp"
+
+    @property
     def records(self) -> Path:
         """Folder of committed records."""
         return self.root / "book" / "records"

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import batch, keys, profiles
+from robustnb.reproduce import batch, keys, profiles, status
 
 BATCH = """
 from robustnb.reproduce import batch, keys, profiles, project
@@ -121,6 +121,46 @@ def test_after_kill_9_of_the_command_alone_its_children_are_ended_and_the_rest_i
     assert len(stamps(toy)) == 2
     assert not orphans & {p.pid for p in psutil.process_iter() if _belongs(p, toy)}
     assert not list((toy.build / "tmp").glob("*"))
+
+
+def test_a_run_under_way_outlives_a_batch_and_its_end_in_another_namespace(toy, edit, namespace):
+    """A container sees the same build folder and none of our processes."""
+    gate = toy.build / "go"
+    waiting = (
+        "import os\nwhile seed == 9 and not os.path.exists("
+        + repr(str(gate))
+        + "):\n    time.sleep(0.1)"
+    )
+    edit("time.sleep(sleep)", waiting)
+    environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
+    command = [sys.executable, "-m", "robustnb.reproduce.main", "run", "toy2020", "--seed", "9"]
+    under_way = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    while not status.lines(toy) and under_way.poll() is None:
+        time.sleep(0.1)
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", BATCH],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert status.lines(toy), "the other command ended or forgot the run under way"
+    gate.touch()
+    under_way.communicate()
+    assert under_way.returncode == 0
+    assert len(stamps(toy)) == 3
+
+
+@pytest.mark.parametrize("text", ['{"token": null}', '{"token": ""}', '{"tok', "[]", "{}"])
+def test_a_damaged_note_of_a_dead_batch_ends_nobody(toy, text):
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    toy.build.mkdir()
+    (toy.build / "batch.json").write_text(text)
+    with batch.lock(toy):
+        assert other.poll() is None and not (toy.build / "batch.json").exists()
+    other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 def _belongs(process, toy):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import profiles, status
 from robustnb.reproduce.limits import Limits
@@ -179,12 +181,19 @@ def test_an_undeclared_data_set_is_refused(toy, edit):
 
 
 def test_the_status_tells_cell_and_what_is_waited_for(toy):
-    state = status.Status.start(toy, "toy2020-smoke-seed0", cells=5)
-    state.next_cell()
-    state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
-    assert status.lines(toy) == ["toy2020-smoke-seed0: cell 1 of 5, 0 s, train: 2/9"]
-    state.end()
-    assert status.lines(toy) == []
+    with unfinished.folder(toy.work, "toy2020-smoke-seed0-key") as work:
+        state = status.Status.start(toy, "toy2020-smoke-seed0", work)
+        state.set_cells(5)
+        state.next_cell()
+        state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
+        (line,) = status.lines(toy)
+        told = r"toy2020-smoke-seed0: cell 1 of 5, \d+ s, train: 2/9"
+        assert re.fullmatch(told, line)
+        status.sweep(toy)
+        assert status.lines(toy)
+    assert status.lines(toy) == [] and state.path.exists()
+    status.sweep(toy)
+    assert not state.path.exists()
 
 
 @pytest.mark.parametrize("after", [0.3, 1.5])
