@@ -1,13 +1,14 @@
 # One rule: a run of one notebook at one profile with one seed. `robustnb reproduce` names the
 # targets; a target's path holds the key of everything the run depends on, so a run that is there
-# is done and one that is not there is missing. Words for Snakemake itself go through --snakemake:
+# is done and one that is not there is missing. Paths start at build/snakemake, so that none holds
+# what Snakemake takes for a wildcard. Words for Snakemake itself go through --snakemake:
 #   robustnb reproduce --profile gpu --seeds 0-4 --snakemake=--executor --snakemake=slurm
+import sys
+
 from robustnb.reproduce import profiles, project
 from robustnb.reproduce.limits import SILENCE_SECONDS
 
-PROJECT = project.find()
-PROFILES = profiles.load(PROJECT.notebooks)
-BUILD = str(PROJECT.build)
+PROFILES = profiles.load(project.find().notebooks)
 SILENCE = config.get("silence", SILENCE_SECONDS)
 # Only `robustnb reproduce --timeout` bounds a job; without it the cluster's own default holds.
 TOTAL = config.get("timeout")
@@ -24,13 +25,16 @@ wildcard_constraints:
 
 rule run:
     output:
-        BUILD + "/runs/{profile}/{paper}/seed{seed}-{key}/record.json",
+        "../runs/{profile}/{paper}/seed{seed}-{key}/record.json",
     threads: 1
     resources:
         mem_mb=lambda wildcards: int(1024 * PROFILES[wildcards.profile].memory_gb),
         gpu=lambda wildcards: int(wildcards.profile in ("gpu", "paper")),
         **RUNTIME,
     params:
-        limits=LIMITS,
+        # functions, since Snakemake would look for wildcards in a text
+        python=lambda wildcards: sys.executable,
+        limits=lambda wildcards: LIMITS,
     shell:
-        "robustnb run {wildcards.paper} --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits}"
+        "{params.python:q} -m robustnb.reproduce.main run {wildcards.paper}"
+        " --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import status
+from robustnb.reproduce import disk, status
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
@@ -88,6 +88,10 @@ def _token_in(owner: Path) -> str:
     return token if isinstance(token, str) else ""
 
 
+def _directory(project: Project) -> Path:
+    return project.build / "snakemake"
+
+
 def _command(
     project: Project, targets: Sequence[Path], jobs: int, limits: Limits, extra: Sequence[str]
 ) -> list[str]:
@@ -98,7 +102,7 @@ def _command(
         "--snakefile",
         str(project.root / "Snakefile"),
         "--directory",
-        str(project.build / "snakemake"),
+        str(_directory(project)),
         "--cores",
         str(jobs),
         "--keep-going",
@@ -112,7 +116,7 @@ def _command(
         *_limit_words(limits),
         *extra,
         "--",
-        *map(str, targets),
+        *(os.path.relpath(target, _directory(project)) for target in targets),
     ]
 
 
@@ -132,6 +136,11 @@ def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
     }
     if fresh:
         environment["ROBUSTNB_FRESH"] = "1"
+    if not disk.writable(Path(environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))):
+        from robustnb.data import cache
+
+        environment["ROBUSTNB_DATA"] = str(cache.root())
+        environment["XDG_CACHE_HOME"] = str(project.build / "cache")  # Snakemake needs one
     return environment
 
 
@@ -236,5 +245,8 @@ def _failure(project: Project, name: str, batch_log: Path) -> str:
     error = project.build / "failed" / f"{name}.txt"
     if error.is_file():
         return error.read_text(encoding="utf-8").strip()
+    full = disk.trouble(project)
+    if full:
+        return f"{name} did not run: {full}"
     tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
     return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)

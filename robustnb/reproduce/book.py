@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from robustnb.errors import RobustnbError
+from robustnb.reproduce import disk
+from robustnb.reproduce.files import move_folder
 from robustnb.reproduce.project import Project
 
 _CONFIGURATION = ("_config.yml", "_toc.yml")
@@ -91,12 +93,13 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         shown = [line for line in lines if "WARNING" in line or "ERROR" in line]
         tail = "\n".join((shown or lines)[-_TAIL_LINES:])
-        raise RobustnbError(f"the book did not build; {log} says:\n{tail}")
+        why = disk.trouble(project) or f"{log} says:\n{tail}"
+        raise RobustnbError(f"the book did not build; {why}")
     (built / _STAMP).write_text(digest, encoding="utf-8")
     old = project.build / "book" / "old"
     if html.exists():
-        os.replace(html, old)
+        move_folder(html, old)
     html.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(built, html)
+    move_folder(built, html)
     shutil.rmtree(old, ignore_errors=True)
     return page

@@ -320,6 +320,14 @@ def run() -> None:
     except RobustnbError as error:
         click.echo(f"robustnb: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        from robustnb.reproduce import disk
+
+        told = disk.explain(error, find())
+        if not told:
+            raise
+        click.echo(f"robustnb: {told}", err=True)
+        raise SystemExit(RobustnbError.exit_code) from None
     except (KeyboardInterrupt, click.Abort):
         click.echo("robustnb: interrupted; the same command goes on from here", err=True)
         raise SystemExit(_INTERRUPTED) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import convert
 from robustnb.reproduce import status as statuses
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.liveness import watched
@@ -84,6 +83,11 @@ def _papermill_log(path: Path, status: Status) -> Iterator[None]:
         logger.propagate = propagate
 
 
+def _literal(path: Path) -> str:
+    """A path as papermill wants it, which formats it with the parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _papermill(
     notebook: Any, output: Path, run: Run, limits: Limits, status: Status, log: Path
 ) -> None:
@@ -96,7 +100,7 @@ def _papermill(
         try:
             papermill.execute_notebook(
                 notebook,
-                str(output),
+                _literal(output),
                 parameters=run.overrides,
                 cwd=str(output.parent),
                 progress_bar=False,
@@ -277,16 +281,7 @@ def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
     if fresh and folder.exists():
         shutil.rmtree(folder)
     try:
-        os.rename(result, folder)
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            _publish_from_elsewhere(result, folder, fresh=fresh)
-        elif not (folder / RECORD).is_file():
+        move_folder(result, folder)
+    except OSError:
+        if not (folder / RECORD).is_file():
             raise
-
-
-def _publish_from_elsewhere(result: Path, folder: Path, *, fresh: bool) -> None:
-    """The same where `build/runs` lies on another disk: copy first, then rename."""
-    unfinished.sweep(folder.parent)
-    with unfinished.folder(folder.parent, ".copied") as near:
-        _publish(Path(shutil.copytree(result, near / result.name)), folder, fresh=fresh)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 from robustnb import unfinished
@@ -15,3 +18,16 @@ def write_atomically(path: Path, text: str) -> bool:
     with unfinished.file(path) as stream:
         stream.write(text.encode())
     return True
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Rename a folder, also to another disk; nobody sees half of it under the new name."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        unfinished.sweep(target.parent)
+        with unfinished.folder(target.parent, f".{target.name}") as near:
+            os.rename(shutil.copytree(source, near / "copy"), target)
+        shutil.rmtree(source, ignore_errors=True)

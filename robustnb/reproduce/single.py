@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustnb.errors import RunError
-from robustnb.reproduce import convert, keys
+from robustnb.reproduce import convert, disk, keys
 from robustnb.reproduce.execute import RECORD, execute
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.limits import USUAL, Limits
@@ -44,7 +45,18 @@ def run_one(
     report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
     try:
         return execute(project, run, limits=limits, fresh=fresh)
-    except RunError as error:
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(error_file, f"{error}\n")
-        raise
+    except (RunError, OSError) as error:
+        told = _told(project, run, error)
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            error_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(error_file, f"{told}\n")
+        raise told from None
+
+
+def _told(project: Project, run: keys.Run, error: RunError | OSError) -> RunError | OSError:
+    """The error with what is to be done about the disk, if that is what failed."""
+    if isinstance(error, OSError):
+        why = disk.explain(error, project)
+        return RunError(f"{run.name}: {why}") if why else error
+    why = disk.trouble(project)
+    return RunError(f"{error}\n{why}") if why else error
