@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,6 +63,18 @@ def _digest(source: Path, ledger: Path, package: Path) -> str:
     return found.hexdigest()
 
 
+@contextmanager
+def _plainly_named(source: Path) -> Iterator[Path]:
+    """The folder by a path without `[`, `*` and `?`, which jupyter-book would take for patterns."""
+    if glob.escape(str(source)) == str(source):
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        alias = Path(folder) / "book"
+        alias.symlink_to(source, target_is_directory=True)
+        yield alias
+
+
 def build(project: Project, source: Path, *, report: Callable[[str], None]) -> Path:
     """Build the book of `source` unless nothing changed, and return its first page.
 
@@ -78,8 +93,8 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     shutil.rmtree(output, ignore_errors=True)
     log = project.build / "logs" / "book.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
-    with log.open("w", encoding="utf-8") as stream:
+    with _plainly_named(source) as named, log.open("w", encoding="utf-8") as stream:
+        command = ["build", str(named), "-W", "-n", "--keep-going", "--path-output", str(output)]
         result = subprocess.run(
             [sys.executable, "-c", _JUPYTER_BOOK, *command],
             env={**os.environ, "ROBUSTNB_LEDGER": str(project.ledger), "PYTHONHASHSEED": "0"},

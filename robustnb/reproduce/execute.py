@@ -8,7 +8,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from robustnb import unfinished
 from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
-from robustnb.reproduce import convert
+from robustnb.reproduce import calibration, convert
 from robustnb.reproduce import status as statuses
 from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.keys import Run
@@ -45,6 +45,7 @@ class Usage:
     cpu_seconds: float
     wall_seconds: float
     peak_mb: float
+    calibration_seconds: float  # of this machine just before, see robustnb.reproduce.calibration
 
 
 @contextmanager
@@ -194,6 +195,10 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
             "cpu_seconds": round(usage.cpu_seconds, 1),
             "wall_seconds": round(usage.wall_seconds, 1),
             "peak_mb": round(usage.peak_mb),
+            "calibration_seconds": round(usage.calibration_seconds, 3),
+            "reference_seconds": round(
+                calibration.reference_seconds(usage.cpu_seconds, usage.calibration_seconds), 1
+            ),
         },
         "warnings": warnings,
         "measurements": measurements_of(notebook),
@@ -253,7 +258,10 @@ def _execute(
     output = status.work / "run" / NOTEBOOK
     output.parent.mkdir()
     with _environment(environment), _papermill_log(log, status):
-        usage = _measured(lambda: _papermill(notebook, output, run, limits, status, log))
+        usage = _measured(
+            lambda: _papermill(notebook, output, run, limits, status, log),
+            calibration.measure(),
+        )
     executed = nbformat.read(output, as_version=4)
     _audit_output(executed, run)
     warnings = _clean(executed, run, project.root)
@@ -267,12 +275,13 @@ def _execute(
     return output.parent
 
 
-def _measured(action: Any) -> Usage:
+def _measured(action: Callable[[], None], calibration_seconds: float) -> Usage:
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     action()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(cpu, time.monotonic() - started, after.ru_maxrss / 1024)
+    wall = time.monotonic() - started
+    return Usage(cpu, wall, after.ru_maxrss / 1024, calibration_seconds)
 
 
 def _publish(result: Path, folder: Path, *, fresh: bool) -> None:

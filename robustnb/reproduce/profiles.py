@@ -20,7 +20,7 @@ class Profile:
     name: str
     where: str
     purpose: str
-    cpu_seconds: float
+    reference_seconds: float
     memory_gb: float
     papers: dict[str, dict[str, Any]]
 
@@ -44,7 +44,7 @@ def load(notebooks: Path) -> dict[str, Profile]:
             name,
             size["where"],
             size["for"],
-            float(size["cpu_seconds"]),
+            float(size["reference_seconds"]),
             float(size["memory_gb"]),
             {paper: overrides.get(name) or {} for paper, overrides in papers.items()},
         )

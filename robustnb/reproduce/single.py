@@ -42,7 +42,7 @@ def run_one(
         return folder
     error_file = project.build / "failed" / f"{run.name}.txt"
     error_file.unlink(missing_ok=True)
-    report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
+    report(f"running {run.name}; budget {profile.reference_seconds:.0f} reference seconds")
     try:
         return execute(project, run, limits=limits, fresh=fresh)
     except (RunError, OSError) as error:

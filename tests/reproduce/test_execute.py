@@ -13,6 +13,7 @@ import pytest
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import profiles, status
+from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
 
@@ -44,7 +45,10 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     record = json.loads((folder / "record.json").read_text())
     assert {p.name for p in folder.iterdir()} == {"x.ipynb", "record.json"}
     assert record["measurements"][0]["arms"]["treated"]["n"] == 40
-    assert record["cost"]["cpu_seconds"] > 0
+    cost = record["cost"]
+    assert cost["cpu_seconds"] > 0 and cost["calibration_seconds"] > 0
+    expected = cost["cpu_seconds"] / cost["calibration_seconds"] * REFERENCE_SECONDS
+    assert cost["reference_seconds"] == pytest.approx(expected, rel=0.05)
     assert left_over(shared_toy) == []
 
 
