@@ -8,9 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,9 +27,11 @@ _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme")
 def source_root(project: Project) -> Path:
     """Folder jupyter-book builds from: the checkout, or a copy of its pages for a build elsewhere.
 
-    Tests build elsewhere, so that they never touch the user's `book/papers` and `_build`.
+    Tests build elsewhere, so that they never touch the user's `book/papers` and `_build`. A copy
+    serves also where the checkout's path holds `[`, `*` or `?`: jupyter-book takes them for
+    patterns and then cannot leave out the files that are no pages.
     """
-    if project.build == project.root / "build":
+    if _builds_at_home(project) and glob.escape(str(project.root)) == str(project.root):
         return project.root
     stage = project.build / "stage"
     stage.mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,10 @@ def source_root(project: Project) -> Path:
     ignore = shutil.ignore_patterns("papers", "records", "__pycache__")
     shutil.copytree(project.root / "book", stage / "book", ignore=ignore, dirs_exist_ok=True)
     return stage
+
+
+def _builds_at_home(project: Project) -> bool:
+    return project.build == project.root / "build"
 
 
 def _inputs(source: Path, ledger: Path, package: Path) -> Iterator[Path]:
@@ -63,25 +67,13 @@ def _digest(source: Path, ledger: Path, package: Path) -> str:
     return found.hexdigest()
 
 
-@contextmanager
-def _plainly_named(source: Path) -> Iterator[Path]:
-    """The folder by a path without `[`, `*` and `?`, which jupyter-book would take for patterns."""
-    if glob.escape(str(source)) == str(source):
-        yield source
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        alias = Path(folder) / "book"
-        alias.symlink_to(source, target_is_directory=True)
-        yield alias
-
-
 def build(project: Project, source: Path, *, report: Callable[[str], None]) -> Path:
     """Build the book of `source` unless nothing changed, and return its first page.
 
     A warning is an error. Raises RobustnbError with the end of the log when the build fails;
     the book that was there before stays.
     """
-    html = (project.root if source == project.root else project.build) / "_build" / "html"
+    html = (project.root if _builds_at_home(project) else project.build) / "_build" / "html"
     page = html / "book" / "intro.html"
     digest = _digest(source, project.ledger, project.root / "robustnb")
     stamp = html / _STAMP
@@ -93,8 +85,8 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     shutil.rmtree(output, ignore_errors=True)
     log = project.build / "logs" / "book.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _plainly_named(source) as named, log.open("w", encoding="utf-8") as stream:
-        command = ["build", str(named), "-W", "-n", "--keep-going", "--path-output", str(output)]
+    with log.open("w", encoding="utf-8") as stream:
+        command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
         result = subprocess.run(
             [sys.executable, "-c", _JUPYTER_BOOK, *command],
             env={**os.environ, "ROBUSTNB_LEDGER": str(project.ledger), "PYTHONHASHSEED": "0"},

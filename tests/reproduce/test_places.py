@@ -13,7 +13,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError
-from robustnb.reproduce import batch, cli, disk, keys, profiles, project, single
+from robustnb.reproduce import batch, book, cli, disk, keys, profiles, project, single
 from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.project import Project
 
@@ -41,6 +41,19 @@ def test_a_run_and_a_batch_work_in_a_folder_with_an_odd_name(odd):
     assert (runs[0].folder(odd.runs) / "record.json").is_file()
     single.run_one(odd, "toy2020", small(odd), 0, ["size=3"], report=lambda _line: None)
     assert len(list(odd.runs.glob("custom/toy2020/*/x.ipynb"))) == 1
+
+
+@pytest.mark.parametrize(("name", "copied"), [("a {b} c", False), ("a [b] c", True)])
+def test_the_pages_are_copied_where_jupyter_book_would_read_the_path_as_a_pattern(
+    tmp_path, name, copied
+):
+    root = tmp_path / name
+    (root / "book" / "papers").mkdir(parents=True)
+    for file in ("_config.yml", "_toc.yml", "book/intro.md"):
+        (root / file).touch()
+    source = book.source_root(Project(root, root / "build"))
+    assert source == (root / "build" / "stage" if copied else root)
+    assert (source / "book" / "intro.md").is_file()
 
 
 def test_a_killed_run_in_a_folder_with_an_odd_name_is_swept(odd):
