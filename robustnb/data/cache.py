@@ -37,7 +37,7 @@ def root() -> Path:
     """The cache folder: $ROBUSTNB_DATA, else robustnb/data in the user's cache folder."""
     chosen = os.environ.get("ROBUSTNB_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # a ~ that names no user stays as it is
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     elif sys.platform == "win32":

@@ -23,6 +23,7 @@ from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.liveness import watched
+from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
 from robustnb.reproduce.status import Status
 
@@ -165,7 +166,7 @@ def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
             else:
                 kept.append(output)
         cell.outputs = kept
-        if str(root) in json.dumps(kept):
+        if json.dumps(str(root))[1:-1] in json.dumps(kept):
             raise RunError(
                 f"{run.name}: a cell prints a path of this machine: {cell.source[:60]!r}"
             )
@@ -208,6 +209,7 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
 def execute(
     project: Project,
     run: Run,
+    profile: Profile,
     *,
     limits: Limits = USUAL,
     fresh: bool = False,
@@ -223,7 +225,7 @@ def execute(
         return folder
     statuses.sweep(project)
     with unfinished.folder(project.work, f"{run.name}-{run.key}") as work:
-        status = Status.start(project, run.name, work)
+        status = Status.start(project, run.name, work, budget=profile.reference_seconds)
         try:
             result = _execute(project, run, status, limits=limits, fresh=fresh, kernel=kernel)
             _publish(result, folder, fresh=fresh)

@@ -44,7 +44,7 @@ def run_one(
     error_file.unlink(missing_ok=True)
     report(f"running {run.name}; budget {profile.reference_seconds:.0f} reference seconds")
     try:
-        return execute(project, run, limits=limits, fresh=fresh)
+        return execute(project, run, profile, limits=limits, fresh=fresh)
     except (RunError, OSError) as error:
         told = _told(project, run, error)
         with contextlib.suppress(OSError):  # the disk may be what failed

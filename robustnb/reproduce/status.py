@@ -24,12 +24,13 @@ class Status:
     cells: int
     cell: int
     started: float
+    budget: float
 
     @classmethod
-    def start(cls, project: Project, name: str, work: Path) -> Status:
-        """Announce a run whose unfinished folder is `work`."""
+    def start(cls, project: Project, name: str, work: Path, *, budget: float) -> Status:
+        """Announce a run whose unfinished folder is `work`; the budget is only told."""
         path = _folder(project) / f"{work.name}.json"
-        status = cls(path, name, work, cells=0, cell=0, started=time.time())
+        status = cls(path, name, work, cells=0, cell=0, started=time.time(), budget=budget)
         status._write()
         return status
 
@@ -63,6 +64,7 @@ class Status:
             "cell": min(self.cell, self.cells),
             "cells": self.cells,
             "started": self.started,
+            "budget": self.budget,
         }
         write_atomically(self.path, json.dumps(state))
 
@@ -94,7 +96,8 @@ def lines(project: Project) -> list[str]:
         note = _last_line(work / _NOTE)
         waiting = f", {note}" if note else ""
         shown.append(
-            f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s{waiting}"
+            f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s "
+            f"(budget {state['budget']:.0f} reference seconds){waiting}"
         )
     return shown
 

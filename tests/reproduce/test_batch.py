@@ -13,6 +13,7 @@ import pytest
 
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import batch, keys, profiles, status
+from robustnb.reproduce.limits import Limits
 
 BATCH = """
 from robustnb.reproduce import batch, keys, profiles, project
@@ -96,6 +97,17 @@ def test_the_same_command_does_only_what_is_missing(history):
 def test_nothing_is_done_when_every_run_is_there(history):
     assert history.idle == ["3 of 3 notebook runs are there, 0 to do"]
     assert history.after_idle == history.after_mending
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [(Limits(total=2.0), r"ran past the 2 s"), (Limits(silence=2.5), r"stood still for \d+ s")],
+    ids=["total", "silence"],
+)
+def test_a_batch_hands_its_limits_to_every_run(toy, edit, limits, why):
+    edit("sleep: float = 0.0", "sleep: float = 3600.0")
+    with pytest.raises(RunError, match=why):
+        run_all(toy, plans(toy, [0]), limits=limits)
 
 
 def test_two_commands_do_not_work_in_one_checkout(toy):

@@ -186,12 +186,14 @@ def test_an_undeclared_data_set_is_refused(toy, edit):
 
 def test_the_status_tells_cell_and_what_is_waited_for(toy):
     with unfinished.folder(toy.work, "toy2020-smoke-seed0-key") as work:
-        state = status.Status.start(toy, "toy2020-smoke-seed0", work)
+        state = status.Status.start(toy, "toy2020-smoke-seed0", work, budget=20.0)
         state.set_cells(5)
         state.next_cell()
         state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
         (line,) = status.lines(toy)
-        told = r"toy2020-smoke-seed0: cell 1 of 5, \d+ s, train: 2/9"
+        told = (
+            r"toy2020-smoke-seed0: cell 1 of 5, \d+ s \(budget 20 reference seconds\), train: 2/9"
+        )
         assert re.fullmatch(told, line)
         status.sweep(toy)
         assert status.lines(toy)

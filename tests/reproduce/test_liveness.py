@@ -72,7 +72,7 @@ def test_a_limit_that_no_run_could_meet_is_refused(limits):
 def test_only_what_was_begun_under_the_watch_is_ended(toy):
     command = [sys.executable, "-c", "import time; time.sleep(3600)"]
     other = subprocess.Popen(command)
-    status = Status.start(toy, "toy2020-smoke-seed0", toy.work)
+    status = Status.start(toy, "toy2020-smoke-seed0", toy.work, budget=20.0)
     try:
         with watched(status, Limits(silence=1.0)) as ended:
             mine = subprocess.Popen(command)

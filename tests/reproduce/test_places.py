@@ -69,6 +69,14 @@ with unfinished.folder(pathlib.Path(sys.argv[1]), "run-key"):
     assert list(odd.work.iterdir()) == []
 
 
+def test_a_path_of_this_machine_is_found_in_an_output_whatever_its_letters(odd):
+    source = odd.notebook("toy2020")
+    told = "import os, time\nprint(os.environ['ROBUSTNB_ROOT'])\n"
+    source.write_text(source.read_text().replace("import time\n", told))
+    with pytest.raises(RunError, match="path of this machine"):
+        single.run_one(odd, "toy2020", small(odd), 0, report=lambda _line: None)
+
+
 def test_a_leading_tilde_is_the_users_home(toy, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ROBUSTNB_ROOT", "~")
