@@ -234,3 +234,10 @@ def test_no_test_fails_because_the_machine_is_slow():
     ]
     assert hits == []
     assert limited.search("process.communicate(time" + "out=60)")
+
+
+def test_the_makefile_works_in_a_folder_of_any_name():
+    """A script's first line cannot name every path, and make does not quote its own folder."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\(BIN\)/([\w-]+)", text)) == {"python"}
+    assert "CURDIR" not in text and '"$$PWD/' in text
