@@ -1,12 +1,19 @@
 # One rule: a run of one notebook at one profile with one seed. `robustnb reproduce` names the
 # targets; a target's path holds the key of everything the run depends on, so a run that is there
-# is done and one that is not there is missing. Words for Snakemake itself go through --snakemake:
+# is done and one that is not there is missing. Paths start at build/snakemake, so that none holds
+# what Snakemake takes for a wildcard. Words for Snakemake itself go through --snakemake:
 #   robustnb reproduce --profile gpu --seeds 0-4 --snakemake=--executor --snakemake=slurm
-from robustnb.reproduce import profiles, project
+import sys
 
-PROJECT = project.find()
-PROFILES = profiles.load(PROJECT.notebooks)
-BUILD = str(PROJECT.build)
+from robustnb.reproduce import profiles, project
+from robustnb.reproduce.limits import SILENCE_SECONDS
+
+PROFILES = profiles.load(project.find().notebooks)
+SILENCE = config.get("silence", SILENCE_SECONDS)
+# Only `robustnb reproduce --timeout` bounds a job; without it the cluster's own default holds.
+TOTAL = config.get("timeout")
+RUNTIME = {} if TOTAL is None else {"runtime": 2 + int(float(TOTAL) / 60)}
+LIMITS = f"--silence {SILENCE}" + ("" if TOTAL is None else f" --timeout {TOTAL}")
 
 
 wildcard_constraints:
@@ -18,11 +25,16 @@ wildcard_constraints:
 
 rule run:
     output:
-        BUILD + "/runs/{profile}/{paper}/seed{seed}-{key}/record.json",
+        "../runs/{profile}/{paper}/seed{seed}-{key}/record.json",
     threads: 1
     resources:
         mem_mb=lambda wildcards: int(1024 * PROFILES[wildcards.profile].memory_gb),
-        runtime=lambda wildcards: 1 + int(PROFILES[wildcards.profile].timeout / 60),
         gpu=lambda wildcards: int(wildcards.profile in ("gpu", "paper")),
+        **RUNTIME,
+    params:
+        # functions, since Snakemake would look for wildcards in a text
+        python=lambda wildcards: sys.executable,
+        limits=lambda wildcards: LIMITS,
     shell:
-        "robustnb run {wildcards.paper} --profile {wildcards.profile} --seed {wildcards.seed} --quiet"
+        "{params.python:q} -m robustnb.reproduce.main run {wildcards.paper}"
+        " --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits}"

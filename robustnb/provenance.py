@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "robustnb"
-NAMES_OR_SHOWS = frozenset({"robustnb.provenance", "robustnb.progress"})
+NAMES_OR_SHOWS = frozenset({"robustnb.provenance", "robustnb.progress", "robustnb.unfinished"})
 
 
 def _root() -> Path:

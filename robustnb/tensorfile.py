@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from robustnb import unfinished
 
 
 class DamagedFile(ValueError):
@@ -38,12 +39,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) 
     plain = {name: _plain(tensor).clone() for name, tensor in tensors.items()}
     text = json.dumps(record, sort_keys=True, allow_nan=False)
     envelope = json.dumps({"record": text, "sha256": _seal(plain, text)})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(plain, unfinished, metadata={"robustnb": envelope})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    unfinished.sweep(path.parent)
+    with unfinished.file(path) as stream:
+        stream.write(save(plain, metadata={"robustnb": envelope}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

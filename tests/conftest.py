@@ -1,4 +1,4 @@
-"""Settings every test shares: one torch thread as in a run, and no skipped test in CI."""
+"""Settings every test shares: one torch thread as in a run, no time limit, no skip in CI."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 _skipped: list[str] = []
+
+# A busy or a slow machine is no fault of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -277,3 +277,26 @@ def test_the_commands_of_the_makefile_are_those_its_help_tells():
     rules = set(re.findall(r"(?m)^([a-z]+):", text))
     assert targets == rules
     assert {"book", "test"} <= set(re.findall(r"(?m)^# make ([a-z]+)", text))
+
+
+def test_no_test_fails_because_the_machine_is_slow():
+    from hypothesis import HealthCheck, settings
+
+    patience = settings()
+    assert patience.deadline is None and HealthCheck.too_slow in patience.suppress_health_check
+    limited = re.compile(r"(?:communicate|wait|join|run|wait_for\w+)\([^\n]*\btimeout\s*=\s*\d")
+    hits = [
+        f"{name_of(path)}: {line.strip()}"
+        for path in sources(".py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if limited.search(line)
+    ]
+    assert hits == []
+    assert limited.search("process.communicate(time" + "out=60)")
+
+
+def test_the_makefile_works_in_a_folder_of_any_name():
+    """A script's first line cannot name every path, and make does not quote its own folder."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\(BIN\)/([\w-]+)", text)) == {"python"}
+    assert "CURDIR" not in text and '"$$PWD/' in text

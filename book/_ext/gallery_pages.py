@@ -24,7 +24,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 from sphinx.util.docutils import SphinxDirective
 
-from robustnb import provenance
+from robustnb import provenance, unfinished
 
 ROOM = "robustnb.gallery"
 MEASURED_WITH = ("torch", "torchvision", "numpy", "pillow")
@@ -98,19 +98,18 @@ def measurement(where: Path) -> Path:
     path = where / f"{key()}.json"
     if not path.is_file():
         where.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        call = f"from {ROOM}.report import write; write({str(partial)!r})"
-        done = subprocess.run(
-            [sys.executable, "-c", call],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise GalleryError(f"the pitfalls could not be measured:\n{done.stdout[-2000:]}")
-        os.replace(partial, path)
+        with unfinished.file_name(path) as partial:
+            call = f"from {ROOM}.report import write; write({str(partial)!r})"
+            done = subprocess.run(
+                [sys.executable, "-c", call],
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise GalleryError(f"the pitfalls could not be measured:\n{done.stdout[-2000:]}")
         for old in where.glob("*.json"):
             if old != path:
                 old.unlink()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from robustnb import unfinished
 from robustnb.data import decode
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from robustnb.data.sets import Dataset
 
 KINDS = ("images", "labels")
+_PAUSE_SECONDS = 0.5
+_PAUSES_A_LINE = 120
 
 
 class CorruptFile(Exception):
@@ -32,7 +37,7 @@ def root() -> Path:
     """The cache folder: $ROBUSTNB_DATA, else robustnb/data in the user's cache folder."""
     chosen = os.environ.get("ROBUSTNB_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # a ~ that names no user stays as it is
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     elif sys.platform == "win32":
@@ -93,26 +98,18 @@ def _write(stream: IO[bytes], array: Array) -> None:
 
 
 def _store_array(path: Path, array: Array) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with half.open("wb") as stream:
-            _write(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
+    with unfinished.file(path) as stream:
+        _write(stream, array)
 
 
 def store(dataset: Dataset, arrays: Arrays) -> None:
     """Write every array under a temporary name, then rename it; OSError leaves nothing half done.
 
-    The caller holds the lock, so temporary files found here belong to processes that died.
+    What processes that died left here is swept away.
     """
     folder = root() / dataset.name
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(".*.tmp"):
-        left_over.unlink(missing_ok=True)
+    unfinished.sweep(folder)
     for split, (images, labels) in arrays.items():
         _store_array(file_of(dataset, split, "images"), images)
         _store_array(file_of(dataset, split, "labels"), labels)
@@ -134,7 +131,7 @@ def explain(error: OSError, dataset: Dataset) -> str:
 
 @contextlib.contextmanager
 def lock(dataset: Dataset, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the data set's lock between processes; calls `waiting` once if another holds it.
+    """Hold the data set's lock between processes; calls `waiting` each minute another holds it.
 
     The system releases it when its holder dies. Where no lock can be had (a read-only folder, a
     system without flock) the block runs without: files are still replaced whole.
@@ -152,8 +149,20 @@ def lock(dataset: Dataset, waiting: Callable[[], None]) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            _wait_for(stream, waiting)
         except OSError:
             pass  # a network folder that cannot lock
         yield
+
+
+def _wait_for(stream: IO[str], waiting: Callable[[], None]) -> None:
+    """Get the lock that another process holds, and tell now and then that this one waits."""
+    import fcntl
+
+    for pause in itertools.count():
+        if pause % _PAUSES_A_LINE == 0:
+            waiting()
+        time.sleep(_PAUSE_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return

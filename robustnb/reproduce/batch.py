@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import status
+from robustnb.reproduce import disk, status
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.files import sweep_dead, sweep_partial, write_atomically
+from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
+from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
 
 _TOKEN = "ROBUSTNB_BATCH"
@@ -63,28 +65,35 @@ def _end_orphans(project: Project) -> None:
     """Kill what a dead batch left running, known by a token in its environment."""
     import psutil
 
-    owner = _owner_file(project)
-    if owner.is_file():
-        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
-        left = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get(_TOKEN) == token:
-                    process.kill()
-                    left.append(process)
-        psutil.wait_procs(left, timeout=_GRACE_SECONDS)
-        owner.unlink()
-    sweep_dead(project.build / "tmp")
+    owner, left = _owner_file(project), []
+    token = _token_in(owner)
+    for process in psutil.process_iter() if token else ():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(_TOKEN) == token:
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+    owner.unlink(missing_ok=True)
     for folder in (project.build, project.records, project.root / "book" / "papers"):
-        sweep_partial(folder)
-    for file in (project.build / "status").glob("*.json"):
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            if not psutil.pid_exists(json.loads(file.read_text(encoding="utf-8"))["pid"]):
-                file.unlink()
+        unfinished.sweep(folder, below=True)
+    status.sweep(project)
+
+
+def _token_in(owner: Path) -> str:
+    """The token of the batch that wrote `owner`, empty if there is none to be read."""
+    try:
+        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+    return token if isinstance(token, str) else ""
+
+
+def _directory(project: Project) -> Path:
+    return project.build / "snakemake"
 
 
 def _command(
-    project: Project, targets: Sequence[Path], jobs: int, extra: Sequence[str]
+    project: Project, targets: Sequence[Path], jobs: int, limits: Limits, extra: Sequence[str]
 ) -> list[str]:
     return [
         sys.executable,
@@ -93,7 +102,7 @@ def _command(
         "--snakefile",
         str(project.root / "Snakefile"),
         "--directory",
-        str(project.build / "snakemake"),
+        str(_directory(project)),
         "--cores",
         str(jobs),
         "--keep-going",
@@ -102,11 +111,18 @@ def _command(
         "mtime",
         "--nolock",
         "--latency-wait",
-        "15",
+        "120",
+        "--config",
+        *_limit_words(limits),
         *extra,
         "--",
-        *map(str, targets),
+        *(os.path.relpath(target, _directory(project)) for target in targets),
     ]
+
+
+def _limit_words(limits: Limits) -> list[str]:
+    total = [] if limits.total is None else [f"timeout={limits.total:g}"]
+    return [f"silence={limits.silence:g}", *total]
 
 
 def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
@@ -120,6 +136,11 @@ def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
     }
     if fresh:
         environment["ROBUSTNB_FRESH"] = "1"
+    if not disk.writable(Path(environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))):
+        from robustnb.data import cache
+
+        environment["ROBUSTNB_DATA"] = str(cache.root())
+        environment["XDG_CACHE_HOME"] = str(project.build / "cache")  # Snakemake needs one
     return environment
 
 
@@ -128,6 +149,7 @@ def run_all(
     runs: Sequence[Run],
     *,
     jobs: int,
+    limits: Limits = USUAL,
     fresh: bool = False,
     extra: Sequence[str] = (),
     report: Report,
@@ -155,7 +177,9 @@ def run_all(
     write_atomically(_owner_file(project), json.dumps({"token": token}))
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            _command(project, [folder / RECORD for folder in missing.values()], jobs, extra),
+            _command(
+                project, [folder / RECORD for folder in missing.values()], jobs, limits, extra
+            ),
             env=_environment(project, token, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -221,5 +245,8 @@ def _failure(project: Project, name: str, batch_log: Path) -> str:
     error = project.build / "failed" / f"{name}.txt"
     if error.is_file():
         return error.read_text(encoding="utf-8").strip()
+    full = disk.trouble(project)
+    if full:
+        return f"{name} did not run: {full}"
     tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
     return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -12,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from robustnb.errors import RobustnbError
+from robustnb.reproduce import disk
+from robustnb.reproduce.files import move_folder
 from robustnb.reproduce.isolation import isolated
 from robustnb.reproduce.project import Project
 
@@ -25,9 +28,11 @@ _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme")
 def source_root(project: Project) -> Path:
     """Folder jupyter-book builds from: the checkout, or a copy of its pages for a build elsewhere.
 
-    Tests build elsewhere, so that they never touch the user's `book/papers` and `_build`.
+    Tests build elsewhere, so that they never touch the user's `book/papers` and `_build`. A copy
+    serves also where the checkout's path holds `[`, `*` or `?`: jupyter-book takes them for
+    patterns and then cannot leave out the files that are no pages.
     """
-    if project.build == project.root / "build":
+    if _builds_at_home(project) and glob.escape(str(project.root)) == str(project.root):
         return project.root
     stage = project.build / "stage"
     stage.mkdir(parents=True, exist_ok=True)
@@ -40,6 +45,10 @@ def source_root(project: Project) -> Path:
     ignore = shutil.ignore_patterns("papers", "records", "__pycache__")
     shutil.copytree(project.root / "book", stage / "book", ignore=ignore, dirs_exist_ok=True)
     return stage
+
+
+def _builds_at_home(project: Project) -> bool:
+    return project.build == project.root / "build"
 
 
 def _inputs(source: Path, ledger: Path, package: Path) -> Iterator[Path]:
@@ -65,7 +74,7 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     A warning is an error. Raises RobustnbError with the end of the log when the build fails;
     the book that was there before stays.
     """
-    html = (project.root if source == project.root else project.build) / "_build" / "html"
+    html = (project.root if _builds_at_home(project) else project.build) / "_build" / "html"
     page = html / "book" / "intro.html"
     digest = _digest(source, project.ledger, project.root / "robustnb")
     stamp = html / _STAMP
@@ -77,8 +86,8 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     shutil.rmtree(output, ignore_errors=True)
     log = project.build / "logs" / "book.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
     with log.open("w", encoding="utf-8") as stream:
+        command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
         result = subprocess.run(
             [sys.executable, "-P", "-c", _JUPYTER_BOOK, *command],
             env=isolated(os.environ, project.build / "settings")
@@ -93,12 +102,13 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         shown = [line for line in lines if "WARNING" in line or "ERROR" in line]
         tail = "\n".join((shown or lines)[-_TAIL_LINES:])
-        raise RobustnbError(f"the book did not build; {log} says:\n{tail}")
+        why = disk.trouble(project) or f"{log} says:\n{tail}"
+        raise RobustnbError(f"the book did not build; {why}")
     (built / _STAMP).write_text(digest, encoding="utf-8")
     old = project.build / "book" / "old"
     if html.exists():
-        os.replace(html, old)
+        move_folder(html, old)
     html.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(built, html)
+    move_folder(built, html)
     shutil.rmtree(old, ignore_errors=True)
     return page

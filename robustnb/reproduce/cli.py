@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ import click
 from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
+from robustnb.reproduce.limits import SILENCE_SECONDS, Limits
 from robustnb.reproduce.project import Project, find
 
 _INTERRUPTED = 130
@@ -68,6 +70,27 @@ profile_option = click.option(
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Runs at a time."
 )
+silence_option = click.option(
+    "--silence",
+    type=click.FloatRange(0, min_open=True),
+    default=SILENCE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="End a run of which nothing has moved for so long.",
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="End a run after so long in all; without it a run takes the time it needs.",
+)
+
+
+def _limited(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the two options that bound its runs."""
+    return silence_option(timeout_option(command))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -98,8 +121,16 @@ def list_command(as_json: bool) -> None:
 )
 @click.option("--fresh", is_flag=True, help="Ignore a finished run and stored models.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_limited
 def run_command(
-    paper: str, profile: str, seed: int, assignments: tuple[str, ...], fresh: bool, quiet: bool
+    paper: str,
+    profile: str,
+    seed: int,
+    assignments: tuple[str, ...],
+    fresh: bool,
+    quiet: bool,
+    silence: float,
+    timeout: float | None,
 ) -> None:
     """Run one notebook with papermill and say where the result is."""
     project = find()
@@ -108,7 +139,14 @@ def run_command(
     from robustnb.reproduce.single import run_one
 
     folder = run_one(
-        project, paper, size, seed, assignments, fresh=fresh, report=_silent if quiet else _say
+        project,
+        paper,
+        size,
+        seed,
+        assignments,
+        limits=Limits(silence, timeout),
+        fresh=fresh,
+        report=_silent if quiet else _say,
     )
     click.echo(folder / "x.ipynb")
 
@@ -125,6 +163,7 @@ def _silent(_line: str) -> None:
 @click.option("--fresh", is_flag=True, help="Run again what is there.")
 @click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
 @click.option("--snakemake", "extra", multiple=True, help="A word passed on to Snakemake.")
+@_limited
 def reproduce_command(
     papers: tuple[str, ...],
     profile: str,
@@ -133,6 +172,8 @@ def reproduce_command(
     fresh: bool,
     record: bool,
     extra: tuple[str, ...],
+    silence: float,
+    timeout: float | None,
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
@@ -145,6 +186,7 @@ def reproduce_command(
         size,
         seeds,
         jobs=jobs,
+        limits=Limits(silence, timeout),
         fresh=fresh,
         record=record,
         extra=extra,
@@ -163,12 +205,13 @@ def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_ta
 @cli.command("book")
 @profile_option
 @jobs_option
-def book_command(profile: str, jobs: int) -> None:
+@_limited
+def book_command(profile: str, jobs: int, silence: float, timeout: float | None) -> None:
     """Run what is missing, draw the ledger and build the book."""
     project, size = _checked((), profile)
     from robustnb.reproduce.pipeline import make_book
 
-    page = make_book(project, size, jobs=jobs, report=_say)
+    page = make_book(project, size, jobs=jobs, limits=Limits(silence, timeout), report=_say)
     click.echo(f"open {page}")
 
 
@@ -280,6 +323,14 @@ def run() -> None:
     except RobustnbError as error:
         click.echo(f"robustnb: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        from robustnb.reproduce import disk
+
+        told = disk.explain(error, find())
+        if not told:
+            raise
+        click.echo(f"robustnb: {told}", err=True)
+        raise SystemExit(RobustnbError.exit_code) from None
     except (KeyboardInterrupt, click.Abort):
         click.echo("robustnb: interrupted; the same command goes on from here", err=True)
         raise SystemExit(_INTERRUPTED) from None

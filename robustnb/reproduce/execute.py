@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import shutil
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnb import unfinished
 from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
-from robustnb.reproduce import cells, convert
+from robustnb.reproduce import calibration, cells, convert
+from robustnb.reproduce import status as statuses
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
-from robustnb.reproduce.files import sweep_dead, write_atomically
+from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.kernel import manager_class, tidily
 from robustnb.reproduce.keys import Run
+from robustnb.reproduce.limits import USUAL, Limits
+from robustnb.reproduce.liveness import watched
 from robustnb.reproduce.paths import MachinePaths, shown_texts
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
@@ -30,7 +32,7 @@ from robustnb.reproduce.status import Status
 
 NOTEBOOK = "x.ipynb"
 RECORD = "record.json"
-_START_SECONDS = 120
+_NO_LIMIT = 10**8  # seconds; `robustnb.reproduce.liveness` ends a run, no time-out of papermill
 _REASON = 300  # characters of an error that a message repeats; the notebook has all
 
 
@@ -41,27 +43,7 @@ class Usage:
     cpu_seconds: float
     wall_seconds: float
     peak_mb: float
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[threading.Event]:
-    """End every child process after `seconds`: a cell's own time-out does not bound their sum."""
-    import psutil
-
-    expired = threading.Event()
-
-    def end() -> None:
-        expired.set()
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
+    calibration_seconds: float  # of this machine just before, see robustnb.reproduce.calibration
 
 
 @contextmanager
@@ -92,11 +74,17 @@ def _papermill_log(path: Path, status: Status) -> Iterator[None]:
         logger.propagate = propagate
 
 
+def _literal(path: Path) -> str:
+    """A path as papermill wants it, which formats it with the parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _papermill(
     notebook: Any,
     output: Path,
     run: Run,
-    profile: Profile,
+    limits: Limits,
+    status: Status,
     log: Path,
     kernel: type[Any],
     course: Course,
@@ -104,23 +92,22 @@ def _papermill(
     """Execute into `output`; RunError says which cell failed and why."""
     import nbformat
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
     local_sockets = Config({"KernelManager": {"transport": "ipc"}})
-    with _deadline(profile.timeout) as expired:
+    with watched(status, limits) as ended:
         try:
             papermill.execute_notebook(
                 notebook,
-                str(output),
+                _literal(output),
                 parameters=run.overrides,
                 cwd=str(output.parent),
                 progress_bar=False,
                 log_output=True,
                 autosave_cell_every=0,
                 request_save_on_cell_execute=False,
-                start_timeout=_START_SECONDS,
-                execution_timeout=int(profile.timeout),
+                start_timeout=_NO_LIMIT,
+                iopub_timeout=_NO_LIMIT,
                 config=local_sockets,
                 kernel_manager_class=kernel,
                 on_notebook_start=course.begins,
@@ -131,18 +118,16 @@ def _papermill(
                 f"{run.name} failed {course.place()} with {error.ename}: "
                 f"{shorten(error.evalue, _REASON)}\nThe log is {log}"
             ) from None
-        except (DeadKernelError, CellTimeoutError) as error:
-            timed_out = expired.is_set() or isinstance(error, CellTimeoutError)
-            why = (
-                f"ran past {profile.timeout:.0f} s, five times the budget of {profile.name}"
-                if timed_out
-                else "lost its kernel (killed, or out of memory)"
-            )
-            raise RunError(f"{run.name} {why} {course.place()}. The log is {log}") from None
         except (nbformat.ValidationError, OSError) as error:  # outputs that no notebook can hold
             raise RunError(
                 f"{run.name} failed {course.place()}: {shorten(error, _REASON)}. The log is {log}"
             ) from None
+        except RuntimeError as error:  # of nbclient in a cell, of jupyter_client before the first
+            if not (ended() or "ernel died" in str(error)):
+                raise
+            why = ended() or "lost its kernel (killed, or out of memory)"
+            last = f"; its last progress: {status.note}" if status.note else ""
+            raise RunError(f"{run.name} {why} {course.place()}{last}. The log is {log}") from None
 
 
 def _check_audit(facts: Mapping[str, Any], run: Run) -> None:
@@ -230,93 +215,115 @@ def make_record(
             "cpu_seconds": round(usage.cpu_seconds, 1),
             "wall_seconds": round(usage.wall_seconds, 1),
             "peak_mb": round(usage.peak_mb),
+            "calibration_seconds": round(usage.calibration_seconds, 3),
+            "reference_seconds": round(
+                calibration.reference_seconds(usage.cpu_seconds, usage.calibration_seconds), 1
+            ),
         },
         "warnings": warnings,
         "measurements": measured,
     }
 
 
-def execute(project: Project, run: Run, profile: Profile, *, fresh: bool = False) -> Path:
+def execute(
+    project: Project,
+    run: Run,
+    profile: Profile,
+    *,
+    limits: Limits = USUAL,
+    fresh: bool = False,
+) -> Path:
     """Run a notebook unless it has been, and return the folder of the finished run.
 
     The folder appears by one rename after every cell ran; a failed notebook is kept under
     `build/failed` for a look. Raises RunError when the run does not end well.
     """
-    import nbformat
-
     folder = run.folder(project.runs)
     if (folder / RECORD).is_file() and not fresh:
         return folder
-    work_root = project.build / "tmp"
-    sweep_dead(work_root)
-    work = work_root / f"{run.name}-{run.key}.{os.getpid()}"
-    work.mkdir(parents=True, exist_ok=True)
+    statuses.sweep(project)
+    course = Course()
+    with unfinished.folder(project.work, f"{run.name}-{run.key}") as work:
+        status = Status.start(project, run.name, work, budget=profile.reference_seconds)
+        try:
+            result = _execute(project, run, status, course, limits=limits, fresh=fresh)
+            _publish(result, folder, fresh=fresh)
+        except RunError:
+            _keep_failed(project.build / "failed" / f"{run.name}.ipynb", work, course)
+            raise
+        finally:
+            status.end()
+    return folder
+
+
+def _execute(
+    project: Project, run: Run, status: Status, course: Course, *, limits: Limits, fresh: bool
+) -> Path:
+    """Run the notebook in a folder of the status's work folder and write its record beside it."""
+    import nbformat
+
     log = project.build / "logs" / f"{run.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     notebook = convert.convert(project.notebook(run.paper))
-    status = Status.start(project, run.name, cells=len(notebook.cells))
+    status.set_cells(len(notebook.cells))
     notebook.cells.append(nbformat.v4.new_code_cell(AUDIT_SOURCE))
     convert.number_cells(notebook)
     environment = run_environment(project, {"ROBUSTNB_PROGRESS": str(status.note_file)})
     if fresh:
         environment["ROBUSTNB_FRESH"] = "1"
-    output, course = work / NOTEBOOK, Course()
-    try:
-        kernel = manager_class(environment)
-        with _papermill_log(log, status):
-            usage = _measured(
-                lambda: tidily(
-                    lambda: _papermill(notebook, output, run, profile, log, kernel, course)
-                )
-            )
-        executed = nbformat.read(output, as_version=4)
-        facts = facts_of(executed, run.name)
-        _check_audit(facts, run)
-        warnings = _clean(executed, run, MachinePaths(project))
-        record = make_record(run, executed, usage, warnings, facts["python"])
-        executed.metadata["robustnb"] = {
-            **executed.metadata.get("robustnb", {}),
-            "run": {name: value for name, value in record.items() if name != "measurements"},
-        }
-        write_atomically(output, nbformat.writes(executed))
-        write_atomically(work / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
-        _publish(work, folder, fresh=fresh)
-    except RunError:
-        _keep_failed(project.build / "failed" / f"{run.name}.ipynb", output, course)
-        raise
-    finally:
-        status.end()
-        shutil.rmtree(work, ignore_errors=True)
-    return folder
+    output = status.work / "run" / NOTEBOOK
+    output.parent.mkdir()
+    kernel = manager_class(environment)
+    with _papermill_log(log, status):
+        usage = _measured(
+            lambda: tidily(
+                lambda: _papermill(notebook, output, run, limits, status, log, kernel, course)
+            ),
+            calibration.measure(),
+        )
+    executed = nbformat.read(output, as_version=4)
+    facts = facts_of(executed, run.name)
+    _check_audit(facts, run)
+    warnings = _clean(executed, run, MachinePaths(project))
+    record = make_record(run, executed, usage, warnings, facts["python"])
+    executed.metadata["robustnb"] = {
+        **executed.metadata.get("robustnb", {}),
+        "run": {name: value for name, value in record.items() if name != "measurements"},
+    }
+    write_atomically(output, nbformat.writes(executed))
+    write_atomically(output.with_name(RECORD), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return output.parent
 
 
-def _keep_failed(place: Path, output: Path, course: Course) -> None:
+def _keep_failed(place: Path, work: Path, course: Course) -> None:
     """Keep what a failed run shows, also when its kernel was lost before papermill wrote it."""
     import nbformat
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    if output.exists():
-        os.replace(output, place)
+    written = list(work.glob(f"*/{NOTEBOOK}"))
+    if written:
+        shutil.move(written[0], place)
     elif course.notebook is not None:
         write_atomically(place, nbformat.writes(course.notebook))
 
 
-def _measured(action: Any) -> Usage:
+def _measured(action: Callable[[], None], calibration_seconds: float) -> Usage:
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     action()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(cpu, time.monotonic() - started, after.ru_maxrss / 1024)
+    wall = time.monotonic() - started
+    return Usage(cpu, wall, after.ru_maxrss / 1024, calibration_seconds)
 
 
-def _publish(work: Path, folder: Path, *, fresh: bool) -> None:
+def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
     """Move a finished run to its place; an equal run that came first is kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     if fresh and folder.exists():
         shutil.rmtree(folder)
     try:
-        os.rename(work, folder)
+        move_folder(result, folder)
     except OSError:
         if not (folder / RECORD).is_file():
             raise

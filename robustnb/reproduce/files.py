@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
+
+from robustnb import unfinished
 
 
 def write_atomically(path: Path, text: str) -> bool:
@@ -12,39 +15,19 @@ def write_atomically(path: Path, text: str) -> bool:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with unfinished.file(path) as stream:
+        stream.write(text.encode())
     return True
 
 
-def sweep_dead(folder: Path) -> None:
-    """Remove what processes that no longer live left in `folder` (names end in `.<pid>`)."""
-    for path in folder.glob("*.*"):
-        pid = path.name.rpartition(".")[2]
-        if pid.isdigit() and not _lives(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def sweep_partial(folder: Path) -> None:
-    """Remove half-written files that processes that no longer live left in `folder`."""
-    for path in folder.rglob(".*.partial"):
-        pid = path.name.split(".")[-2]
-        if pid.isdigit() and not _lives(int(pid)):
-            path.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
+def move_folder(source: Path, target: Path) -> None:
+    """Rename a folder, also to another disk; nobody sees half of it under the new name."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        unfinished.sweep(target.parent)
+        with unfinished.folder(target.parent, f".{target.name}") as near:
+            os.rename(shutil.copytree(source, near / "copy"), target)
+        shutil.rmtree(source, ignore_errors=True)

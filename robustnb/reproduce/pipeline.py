@@ -12,6 +12,7 @@ from robustnb.reproduce import batch, book, keys
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.ledger import ledger as judge
+from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
@@ -70,6 +71,7 @@ def reproduce(
     seeds: Sequence[int],
     *,
     jobs: int,
+    limits: Limits = USUAL,
     fresh: bool = False,
     record: bool = False,
     extra: Sequence[str] = (),
@@ -82,7 +84,15 @@ def reproduce(
     """
     with batch.lock(project):
         runs = _registered(project, papers, profile, seeds, report)
-        _run(project, runs, jobs=jobs, fresh=fresh or record, extra=extra, report=report)
+        _run(
+            project,
+            runs,
+            jobs=jobs,
+            limits=limits,
+            fresh=fresh or record,
+            extra=extra,
+            report=report,
+        )
         if record:
             for run in runs:
                 _keep(project, run, report)
@@ -133,11 +143,13 @@ def _keep(project: Project, run: keys.Run, report: Report) -> None:
     report(f"kept {path.relative_to(project.root)}")
 
 
-def make_book(project: Project, profile: Profile, *, jobs: int, report: Report) -> Path:
+def make_book(
+    project: Project, profile: Profile, *, jobs: int, limits: Limits = USUAL, report: Report
+) -> Path:
     """Run every paper's seed 0 at `profile` where missing, and build the book of it."""
     with batch.lock(project):
         runs = [keys.plan(project, paper, profile, 0) for paper in project.papers()]
-        _run(project, runs, jobs=jobs, report=report)
+        _run(project, runs, jobs=jobs, limits=limits, report=report)
         drawn = draw_ledger(project)
         write_atomically(project.ledger, json.dumps(drawn, indent=1) + "\n")
         source = book.source_root(project)

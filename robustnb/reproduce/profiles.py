@@ -11,7 +11,6 @@ from robustnb.errors import UsageError, unknown
 from robustnb.reproduce.yamlfile import read_mapping
 
 NAMES = ("smoke", "laptop", "gpu", "paper")
-_TIMEOUT_FACTOR = 5.0
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,9 @@ class Profile:
     name: str
     where: str
     purpose: str
-    cpu_seconds: float
+    reference_seconds: float
     memory_gb: float
     papers: dict[str, dict[str, Any]]
-
-    @property
-    def timeout(self) -> float:
-        """Seconds after which a run of this size is ended: five times its budget."""
-        return _TIMEOUT_FACTOR * self.cpu_seconds
 
 
 def load(notebooks: Path) -> dict[str, Profile]:
@@ -72,7 +66,7 @@ def _profile(
     name: str, sizes: Mapping[str, Any], papers: Mapping[str, Mapping[str, Any]], path: Path
 ) -> Profile:
     size = _mapping(sizes, name, path)
-    for key in ("where", "for", "cpu_seconds", "memory_gb"):
+    for key in ("where", "for", "reference_seconds", "memory_gb"):
         kind = str if key in ("where", "for") else int | float
         value = size.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -82,7 +76,7 @@ def _profile(
         name,
         size["where"],
         size["for"],
-        float(size["cpu_seconds"]),
+        float(size["reference_seconds"]),
         float(size["memory_gb"]),
         {paper: dict(overrides.get(name, {})) for paper, overrides in papers.items()},
     )

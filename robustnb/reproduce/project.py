@@ -35,6 +35,11 @@ class Project:
         return self.build / "runs"
 
     @property
+    def work(self) -> Path:
+        """Folder of the runs under way."""
+        return self.build / "tmp"
+
+    @property
     def records(self) -> Path:
         """Folder of committed records."""
         return self.root / "book" / "records"
@@ -66,17 +71,22 @@ def find(start: Path | None = None) -> Project:
     Raises UsageError when there is none.
     """
     named = os.environ.get("ROBUSTNB_ROOT")
-    here = Path(named) if named else (start or Path.cwd())
+    here = _named(named) if named else (start or Path.cwd())
     package = Path(__file__).resolve().parents[2]
     for folder in (here, *here.resolve().parents, package):
         if (folder / _MARK).is_file():
             root = folder.resolve()
             build = os.environ.get("ROBUSTNB_BUILD")
-            return Project(root, Path(build).resolve() if build else root / "build")
+            return Project(root, _named(build).resolve() if build else root / "build")
     raise UsageError(
         f"no checkout of the book around {here} (looked for {_MARK}); "
         "cd into the clone, or set ROBUSTNB_ROOT to it"
     )
+
+
+def _named(folder: str) -> Path:
+    """A folder that a variable names; a leading ~ is the user's home where there is such a user."""
+    return Path(os.path.expanduser(folder))
 
 
 def run_environment(project: Project, extra: Mapping[str, str] | None = None) -> dict[str, str]:

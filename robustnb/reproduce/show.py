@@ -44,7 +44,11 @@ def overview(project: Project, *, as_json: bool) -> str:
             for name, paper in registry.items()
         }
         sizes = {
-            name: {"cpu_seconds": p.cpu_seconds, "memory_gb": p.memory_gb, "where": p.where}
+            name: {
+                "reference_seconds": p.reference_seconds,
+                "memory_gb": p.memory_gb,
+                "where": p.where,
+            }
             for name, p in profiles.items()
         }
         return json.dumps({"papers": papers, "profiles": sizes}, indent=1)
@@ -55,7 +59,7 @@ def overview(project: Project, *, as_json: bool) -> str:
     rows = [
         {
             "profile": name,
-            "CPU-seconds": f"{p.cpu_seconds:,.0f}",
+            "reference seconds": f"{p.reference_seconds:,.0f}",
             "GB": f"{p.memory_gb:g}",
             "where": p.where,
             "for": p.purpose,
@@ -153,5 +157,7 @@ def _why_run(name: str, run: Json) -> list[str]:
         f"    data {', '.join(run.get('data', {})) or 'none'}",
         f"    on {run['device']}, "
         + ", ".join(f"{package} {v}" for package, v in sorted(run["versions"].items())),
-        f"    cost {run['cost']['cpu_seconds']} CPU-seconds, {run['cost']['peak_mb']} MB",
+        f"    cost {run['cost']['cpu_seconds']} CPU-seconds, "
+        f"{run['cost'].get('reference_seconds', '-')} reference seconds, "
+        f"{run['cost']['peak_mb']} MB",
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import convert, keys
+from robustnb.reproduce import convert, disk, keys
 from robustnb.reproduce.device import check_device
 from robustnb.reproduce.execute import RECORD, execute
 from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.parameters import Parameter, Value, parse_assignments
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
@@ -22,6 +24,7 @@ def run_one(
     seed: int,
     assignments: Sequence[str] = (),
     *,
+    limits: Limits = USUAL,
     fresh: bool = False,
     report: Callable[[str], None],
 ) -> Path:
@@ -40,14 +43,27 @@ def run_one(
         return folder
     error_file = project.build / "failed" / f"{run.name}.txt"
     error_file.unlink(missing_ok=True)
-    report(f"running {run.name}; budget {profile.cpu_seconds:.0f} CPU-seconds")
+    report(f"running {run.name}; budget {profile.reference_seconds:.0f} reference seconds")
     try:
         check_device(str(_value("device", declared, run)))
-        return execute(project, run, profile, fresh=fresh)
-    except (RunError, UsageError) as error:
-        error_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(error_file, f"{error}\n")
-        raise
+        return execute(project, run, profile, limits=limits, fresh=fresh)
+    except (RunError, UsageError, OSError) as error:
+        told = _told(project, run, error)
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            error_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(error_file, f"{told}\n")
+        raise told from None
+
+
+def _told(project: Project, run: keys.Run, error: Exception) -> Exception:
+    """The error with what is to be done about the disk, if that is what failed."""
+    if isinstance(error, UsageError):
+        return error
+    if isinstance(error, OSError):
+        why = disk.explain(error, project)
+        return RunError(f"{run.name}: {why}") if why else error
+    why = disk.trouble(project)
+    return RunError(f"{error}\n{why}") if why else error
 
 
 def _value(name: str, declared: Mapping[str, Parameter], run: keys.Run) -> Value | None:

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustnb import unfinished
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.project import Project
+
+_NOTE = "note"
 
 
 @dataclass
 class Status:
-    """The state of one run: cell `cell` of `cells`, since `started`."""
+    """The state of the run in `work`: cell `cell` of `cells`, since `started`."""
 
     path: Path
     name: str
+    work: Path
     cells: int
     cell: int
     started: float
-    pid: int
+    budget: float
 
     @classmethod
-    def start(cls, project: Project, name: str, *, cells: int) -> Status:
-        """Announce a run."""
-        path = project.build / "status" / f"{name}.json"
-        status = cls(path, name, cells, 0, time.time(), os.getpid())
-        status.note_file.parent.mkdir(parents=True, exist_ok=True)
-        status.note_file.unlink(missing_ok=True)
+    def start(cls, project: Project, name: str, work: Path, *, budget: float) -> Status:
+        """Announce a run whose unfinished folder is `work`; the budget is only told."""
+        path = _folder(project) / f"{work.name}.json"
+        status = cls(path, name, work, cells=0, cell=0, started=time.time(), budget=budget)
         status._write()
         return status
 
     @property
     def note_file(self) -> Path:
         """File to which `robustnb.progress` writes during the run."""
-        return self.path.with_suffix(".note")
+        return self.work / _NOTE
+
+    @property
+    def note(self) -> str:
+        """The last line of the note file, empty if there is none."""
+        return _last_line(self.note_file)
+
+    def set_cells(self, cells: int) -> None:
+        """Say how many cells there are."""
+        self.cells = cells
+        self._write()
 
     def next_cell(self) -> None:
         """Count one more cell as begun."""
@@ -46,7 +57,6 @@ class Status:
     def end(self) -> None:
         """Withdraw the announcement."""
         self.path.unlink(missing_ok=True)
-        self.note_file.unlink(missing_ok=True)
 
     def _write(self) -> None:
         state = {
@@ -54,9 +64,13 @@ class Status:
             "cell": min(self.cell, self.cells),
             "cells": self.cells,
             "started": self.started,
-            "pid": self.pid,
+            "budget": self.budget,
         }
         write_atomically(self.path, json.dumps(state))
+
+
+def _folder(project: Project) -> Path:
+    return project.build / "status"
 
 
 def _last_line(path: Path) -> str:
@@ -70,15 +84,28 @@ def _last_line(path: Path) -> str:
 def lines(project: Project) -> list[str]:
     """One line for each run under way: cell k of K, elapsed, and what is being waited for."""
     shown = []
-    for path in sorted((project.build / "status").glob("*.json")):
+    for path in sorted(_folder(project).glob("*.json")):
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             continue
+        work = project.work / path.stem
+        if not unfinished.lives(work):
+            continue
         elapsed = time.time() - state["started"]
-        note = _last_line(path.with_suffix(".note"))
+        note = _last_line(work / _NOTE)
         waiting = f", {note}" if note else ""
         shown.append(
-            f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s{waiting}"
+            f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s "
+            f"(budget {state['budget']:.0f} reference seconds){waiting}"
         )
     return shown
+
+
+def sweep(project: Project) -> None:
+    """Remove what runs that nobody makes any more left, and their announcements."""
+    unfinished.sweep(project.work)
+    unfinished.sweep(_folder(project))
+    for path in _folder(project).glob("*.json"):
+        if not unfinished.lives(project.work / path.stem):
+            path.unlink(missing_ok=True)

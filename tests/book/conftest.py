@@ -109,6 +109,8 @@ def browser() -> Iterator[Any]:
             pytest.fail(f"CI must look at the pages in a browser, but there is {missing}")
         pytest.skip(missing)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=_CHROMIUM_SWITCHES)
+        chromium = playwright.chromium.launch(
+            executable_path=found, args=_CHROMIUM_SWITCHES, timeout=0
+        )
         yield chromium
         chromium.close()

@@ -58,7 +58,7 @@ class Victim:
     def killed_at(self, moment: str, *words: str) -> None:
         """Run until the first rename, before or after it, whose target matches."""
         process = self.start(*words, PYTHONPATH=str(self.assassin), KILL_AT=moment)
-        told, _ = process.communicate(timeout=600)
+        told, _ = process.communicate()
         assert process.returncode == -signal.SIGKILL, told
 
     def killed_when(self, reached: Callable[[], bool], *words: str) -> None:
@@ -72,7 +72,7 @@ class Victim:
 
     def finish(self, *words: str) -> None:
         process = self.start(*words)
-        told, _ = process.communicate(timeout=600)
+        told, _ = process.communicate()
         assert process.returncode == 0, told
 
     def litter(self) -> list[Path]:
@@ -86,12 +86,11 @@ def victim(root: Path, tmp_path: Path) -> Victim:
 
 
 def test_a_run_killed_in_conversion_in_a_cell_and_at_its_end_is_done_again(victim: Victim) -> None:
-    status = victim.project.build / "status" / f"{PAPER}-smoke-seed0.json"
-
     def in_a_late_cell() -> bool:
+        files = (victim.project.build / "status").glob(f"{PAPER}-smoke-seed0*.json")
         try:
-            return bool(json.loads(status.read_text())["cell"] > 30)
-        except (FileNotFoundError, json.JSONDecodeError):
+            return any(json.loads(file.read_text())["cell"] > 30 for file in files)
+        except FileNotFoundError:
             return False
 
     words = ("run", PAPER)

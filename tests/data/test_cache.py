@@ -200,7 +200,15 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(
 def test_what_a_killed_process_left_is_swept_away(tiny) -> None:
     folder = tiny.folder / "tiny"
     folder.mkdir(parents=True)
-    (folder / ".train-images.npy.123.tmp").write_bytes(b"half of")
+    killed = """
+import os, sys, pathlib
+from robustnb import unfinished
+with unfinished.file(pathlib.Path(sys.argv[1])) as stream:
+    stream.write(b"half of")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", killed, str(folder / "train-images.npy")], check=False)
+    assert len(list(folder.iterdir())) == 1
     tiny.add_good()
     fetch("tiny")
     assert tiny.files == FILES
@@ -274,7 +282,7 @@ def test_processes_that_want_the_same_set_fetch_it_once(tiny, tmp_path: Path) ->
         for _ in range(3)
     ]
     for racer in racers:
-        _, errors = racer.communicate(timeout=60)
+        _, errors = racer.communicate()
         assert racer.returncode == 0, errors
     assert log.read_text() == "asked\n"
     assert tiny.files == FILES

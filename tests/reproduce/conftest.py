@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from robustnb.lesson.arms import encode_arm
 from robustnb.reproduce.project import Project
 
 TOY = Path(__file__).parent / "toy"
+PLAIN = ("unshare", "--pid", "--fork", "--mount-proc")
+WITH_USER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
 
 
 def _copy(folder: Path) -> Project:
@@ -84,3 +87,14 @@ def made() -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def namespace() -> tuple[str, ...]:
+    """The words before a command that give it process numbers of its own."""
+    if shutil.which("unshare"):
+        for words in (PLAIN, WITH_USER):
+            tried = subprocess.run([*words, "true"], check=False, stderr=subprocess.DEVNULL)
+            if tried.returncode == 0:
+                return words
+    pytest.skip("this system gives nobody a namespace of process numbers")

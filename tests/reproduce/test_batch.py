@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import batch, keys, profiles
+from robustnb.reproduce import batch, keys, profiles, status
+from robustnb.reproduce.limits import Limits
 
 BATCH = """
 from robustnb.reproduce import batch, keys, profiles, project
@@ -98,23 +99,33 @@ def test_nothing_is_done_when_every_run_is_there(history):
     assert history.after_idle == history.after_mending
 
 
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [(Limits(total=2.0), r"ran past the 2 s"), (Limits(silence=2.5), r"stood still for \d+ s")],
+    ids=["total", "silence"],
+)
+def test_a_batch_hands_its_limits_to_every_run(toy, edit, limits, why):
+    edit("sleep: float = 0.0", "sleep: float = 3600.0")
+    with pytest.raises(RunError, match=why):
+        run_all(toy, plans(toy, [0]), limits=limits)
+
+
 def test_two_commands_do_not_work_in_one_checkout(toy):
     with batch.lock(toy), pytest.raises(BusyError, match="another robustnb"), batch.lock(toy):
         pytest.fail("the second lock was given")
 
 
 def test_after_kill_9_of_the_command_alone_its_children_are_ended_and_the_rest_is_done(toy, edit):
-    edit("sleep: float = 0.0", "sleep: float = 6.0")
+    edit("sleep: float = 0.0", "sleep: float = 3600.0")
     environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
     process = subprocess.Popen([sys.executable, "-c", BATCH], env=environment)
-    deadline = time.monotonic() + 60
-    while len(list((toy.build / "status").glob("*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list((toy.build / "status").glob("*.json"))) < 2 and process.poll() is None:
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     orphans = {p.pid for p in psutil.process_iter() if _belongs(p, toy)}
     assert orphans, "the batch's children should outlive it"
-    edit("sleep: float = 6.0", "sleep: float = 0.0")
+    edit("sleep: float = 3600.0", "sleep: float = 0.0")
     done = subprocess.run(
         [sys.executable, "-c", BATCH], env=environment, capture_output=True, text=True, check=False
     )
@@ -122,6 +133,46 @@ def test_after_kill_9_of_the_command_alone_its_children_are_ended_and_the_rest_i
     assert len(stamps(toy)) == 2
     assert not orphans & {p.pid for p in psutil.process_iter() if _belongs(p, toy)}
     assert not list((toy.build / "tmp").glob("*"))
+
+
+def test_a_run_under_way_outlives_a_batch_and_its_end_in_another_namespace(toy, edit, namespace):
+    """A container sees the same build folder and none of our processes."""
+    gate = toy.build / "go"
+    waiting = (
+        "import os\nwhile seed == 9 and not os.path.exists("
+        + repr(str(gate))
+        + "):\n    time.sleep(0.1)"
+    )
+    edit("time.sleep(sleep)", waiting)
+    environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
+    command = [sys.executable, "-m", "robustnb.reproduce.main", "run", "toy2020", "--seed", "9"]
+    under_way = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    while not status.lines(toy) and under_way.poll() is None:
+        time.sleep(0.1)
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", BATCH],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert status.lines(toy), "the other command ended or forgot the run under way"
+    gate.touch()
+    under_way.communicate()
+    assert under_way.returncode == 0
+    assert len(stamps(toy)) == 3
+
+
+@pytest.mark.parametrize("text", ['{"token": null}', '{"token": ""}', '{"tok', "[]", "{}"])
+def test_a_damaged_note_of_a_dead_batch_ends_nobody(toy, text):
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    toy.build.mkdir()
+    (toy.build / "batch.json").write_text(text)
+    with batch.lock(toy):
+        assert other.poll() is None and not (toy.build / "batch.json").exists()
+    other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 def _belongs(process, toy):

@@ -213,7 +213,7 @@ def test_the_list_names_papers_claims_and_budgets(robustnb):
     assert "toy2020.C1  The treatment works." in out and "laptop" in out
     plain = json.loads(robustnb("list", "--json")[1])
     assert plain["papers"]["toy2020"]["claims"] == {"toy2020.C1": "The treatment works."}
-    assert plain["profiles"]["smoke"]["cpu_seconds"] == 20
+    assert plain["profiles"]["smoke"]["reference_seconds"] == 20
 
 
 def test_the_claims_are_told_with_verdict_and_tally(robustnb, recorded):

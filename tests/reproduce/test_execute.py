@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import time
 
 import pytest
 
+from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import profiles, status
+from robustnb.reproduce.calibration import REFERENCE_SECONDS
+from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
 
 SMALL = profiles.Profile("smoke", "here", "tests", 20.0, 1.0, {"toy2020": {}})
@@ -41,7 +45,10 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     record = json.loads((folder / "record.json").read_text())
     assert {p.name for p in folder.iterdir()} == {"x.ipynb", "record.json"}
     assert record["measurements"][0]["arms"]["treated"]["n"] == 40
-    assert record["cost"]["cpu_seconds"] > 0
+    cost = record["cost"]
+    assert cost["cpu_seconds"] > 0 and cost["calibration_seconds"] > 0
+    expected = cost["cpu_seconds"] / cost["calibration_seconds"] * REFERENCE_SECONDS
+    assert cost["reference_seconds"] == pytest.approx(expected, rel=0.05)
     assert left_over(shared_toy) == []
 
 
@@ -89,11 +96,66 @@ def test_a_kernel_that_dies_fails_the_run(toy, edit):
     assert not list(toy.runs.rglob("record.json"))
 
 
-def test_a_cell_past_the_time_out_fails_the_run(toy):
-    hasty = profiles.Profile("smoke", "here", "tests", 0.8, 1.0, {"toy2020": {"sleep": 60.0}})
-    with pytest.raises(RunError, match="five times the budget"):
-        run(toy, profile=hasty)
+def test_a_cell_in_which_nothing_moves_fails_the_run(toy):
+    with pytest.raises(RunError, match=r"stood still for \d+ s in cell \d+.*--silence"):
+        run(toy, "sleep=3600.0", limits=Limits(silence=3.0))
     assert not list(toy.runs.rglob("record.json"))
+    assert left_over(toy) == []
+
+
+def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatch):
+    startup = toy.root / "startup"
+    startup.mkdir()
+    (startup / "sitecustomize.py").write_text(
+        "import sys, time\nif 'ipykernel_launcher' in sys.orig_argv:\n    time.sleep(3600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(startup))
+    with pytest.raises(RunError, match=r"stood still for .* before its first cell"):
+        run(toy, limits=Limits(silence=3.0))
+    assert left_over(toy) == []
+
+
+def test_a_slow_cell_that_works_outlasts_the_silence_many_times(toy, edit):
+    busy = (
+        "import time\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass\n"
+    )
+    edit(STEP, busy)
+    assert (run(toy, limits=Limits(silence=1.0)) / "record.json").is_file()
+
+
+def test_a_cell_that_only_tells_its_progress_outlasts_the_silence(toy, edit):
+    telling = """import time
+from robustnb.progress import progress
+with progress("wait", total=10) as bar:
+    for _ in range(10):
+        time.sleep(0.6)
+        bar.advance()
+"""
+    edit(STEP, telling)
+    assert (run(toy, limits=Limits(silence=4.0)) / "record.json").is_file()
+
+
+def test_a_total_ends_the_run_only_where_the_user_wants_one(toy):
+    with pytest.raises(RunError, match=r"ran past the 2 s of --timeout"):
+        run(toy, "sleep=3600.0", limits=Limits(total=2.0))
+    assert left_over(toy) == []
+
+
+def test_a_late_output_is_waited_for(toy, monkeypatch):
+    """nbclient by itself gives up an output that comes four seconds after the cell's reply."""
+    import nbclient
+
+    seen = []
+    real = nbclient.NotebookClient.__init__
+
+    def remember(self, *words, **settings):
+        real(self, *words, **settings)
+        seen.append((self.iopub_timeout, self.startup_timeout, self.timeout))
+
+    monkeypatch.setattr(nbclient.NotebookClient, "__init__", remember)
+    run(toy)
+    ((output, start, cell),) = seen
+    assert min(output, start) > 1e6 and cell is None
 
 
 def test_what_goes_to_stderr_is_kept_out_of_the_page_and_told(toy, edit):
@@ -123,12 +185,21 @@ def test_an_undeclared_data_set_is_refused(toy, edit):
 
 
 def test_the_status_tells_cell_and_what_is_waited_for(toy):
-    state = status.Status.start(toy, "toy2020-smoke-seed0", cells=5)
-    state.next_cell()
-    state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
-    assert status.lines(toy) == ["toy2020-smoke-seed0: cell 1 of 5, 0 s, train: 2/9"]
-    state.end()
-    assert status.lines(toy) == []
+    with unfinished.folder(toy.work, "toy2020-smoke-seed0-key") as work:
+        state = status.Status.start(toy, "toy2020-smoke-seed0", work, budget=20.0)
+        state.set_cells(5)
+        state.next_cell()
+        state.note_file.write_text("train: 1/9\ntrain: 2/9\n")
+        (line,) = status.lines(toy)
+        told = (
+            r"toy2020-smoke-seed0: cell 1 of 5, \d+ s \(budget 20 reference seconds\), train: 2/9"
+        )
+        assert re.fullmatch(told, line)
+        status.sweep(toy)
+        assert status.lines(toy)
+    assert status.lines(toy) == [] and state.path.exists()
+    status.sweep(toy)
+    assert not state.path.exists()
 
 
 @pytest.mark.parametrize("after", [0.3, 1.5])

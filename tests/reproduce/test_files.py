@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -38,19 +36,3 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path, monkeyp
     with pytest.raises(OSError, match="no space"):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
-
-
-def test_only_folders_of_processes_that_no_longer_live_are_swept(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    names = [f"run-key.{dead.pid}", f"run-key.{os.getpid()}", "run.1", "run.partial", "plain"]
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.ipynb").write_text("{}")
-    files.sweep_dead(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == set(names[1:])
-
-
-def test_sweeping_where_nothing_is_does_nothing(tmp_path):
-    files.sweep_dead(tmp_path / "absent")
-    assert not (tmp_path / "absent").exists()

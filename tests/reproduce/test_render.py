@@ -250,9 +250,9 @@ def test_a_setting_shows_the_papers_beside_the_parameters_of_this_run(show):
 
 
 def test_a_source_is_the_text_of_the_very_function(show):
-    text = show("{{ source robustnb.reproduce.files:sweep_dead }}")
+    text = show("{{ source robustnb.reproduce.files:move_folder }}")
     assert text.startswith("```python\n# robustnb.reproduce.files\n")
-    assert inspect.getsource(files.sweep_dead).rstrip() in text
+    assert inspect.getsource(files.move_folder).rstrip() in text
 
 
 @pytest.mark.parametrize(
@@ -264,18 +264,26 @@ def test_a_parameter_is_written_as_a_reader_would(show, name, written):
 
 def test_costs_are_means_over_runs_against_the_budget(show, made):
     cost = {"wall_seconds": 5.0, "peak_mb": 512}
-    runs = [made(seed, cost={**cost, "cpu_seconds": 2.0 + 4 * seed}) for seed in range(2)]
-    row = ["toy2020", "laptop", "2", "4 of 20", "5", "0.5 of 1", "cpu, torch 2.14.1"]
+    seconds = [{"cpu_seconds": 2.0 + 4 * n, "reference_seconds": 5.0 + 4 * n} for n in range(2)]
+    runs = [made(seed, cost={**cost, **spent}) for seed, spent in enumerate(seconds)]
+    row = ["toy2020", "laptop", "2", "4", "7 of 20", "5", "0.5 of 1", "cpu, torch 2.14.1"]
     assert rows_of(show("{{ costs }}", runs))[2:] == [row]
-    dear = [made(0, cost={**cost, "cpu_seconds": 30.0})]
+    dear = [made(0, cost={**cost, "cpu_seconds": 10.0, "reference_seconds": 30.0})]
     assert "30 of 20 (over budget)" in show("{{ cost toy2020 }}", dear)
+
+
+def test_a_record_of_before_the_calibration_shows_a_dash_and_no_budget(show, made):
+    assert rows_of(show("{{ costs }}", [made(0)]))[2][3:5] == ["4", "–"]
+    cost = {"cpu_seconds": 8.0, "reference_seconds": 6.0, "wall_seconds": 5.0, "peak_mb": 512}
+    mixed = [made(0), made(1, cost=cost)]
+    assert rows_of(show("{{ costs }}", mixed))[2][3:5] == ["6", "6 of 20"]
 
 
 def test_a_seed_that_was_kept_and_run_again_is_counted_once(show, made):
     kept = made(0, cost={"cpu_seconds": 4.0, "wall_seconds": 5.0, "peak_mb": 512})
     again = {**made(0), "origin": "run", "cost": {**kept["cost"], "cpu_seconds": 14.0}}
     for runs in ([kept, again], [again, kept]):
-        assert rows_of(show("{{ costs }}", runs))[2][2:4] == ["1", "4 of 20"]
+        assert rows_of(show("{{ costs }}", runs))[2][2:4] == ["1", "4"]
 
 
 def test_the_costs_of_profiles_stand_in_order_of_size(show, made):
