@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import status
+from robustnb.reproduce import cluster, status
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import sweep_dead, sweep_partial, write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.project import Project
+from robustnb.reproduce.slurm import Follower, SlurmError
 
 _TOKEN = "ROBUSTNB_BATCH"
 _POLL_SECONDS = 0.5
@@ -46,26 +50,52 @@ def lock(project: Project) -> Iterator[None]:
         guard.acquire(timeout=0)
     except filelock.Timeout:
         raise BusyError(
-            f"another robustnb command is working in {project.build}; wait for it, or end it"
+            f"another robustnb command is working in {project.build}{_holder(project)}; "
+            "wait for it, or end it"
         ) from None
     try:
+        write_atomically(_holder_file(project), json.dumps(_this_command()))
         _end_orphans(project)
         yield
     finally:
+        _holder_file(project).unlink(missing_ok=True)
         guard.release()
+
+
+def _holder_file(project: Project) -> Path:
+    return project.build / "holder.json"
+
+
+def _this_command() -> dict[str, str | int]:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {"host": socket.gethostname(), "pid": os.getpid(), "command": shlex.join(words)}
+
+
+def _holder(project: Project) -> str:
+    """Which command holds the lock, as far as it has said so."""
+    try:
+        held = json.loads(_holder_file(project).read_text(encoding="utf-8"))
+        return f": `{held['command']}`, process {held['pid']} on {held['host']}"
+    except (OSError, json.JSONDecodeError):
+        return ""
 
 
 def _owner_file(project: Project) -> Path:
     return project.build / "batch.json"
 
 
-def _end_orphans(project: Project) -> None:
-    """Kill what a dead batch left running, known by a token in its environment."""
+def _end_orphans(project: Project) -> int:
+    """End what a dead batch left: its jobs on a cluster, and its processes here.
+
+    A process is known by a token in its environment, a job by the same token in its name. Returns
+    the number of jobs; BusyError when they cannot be cancelled.
+    """
     import psutil
 
-    owner = _owner_file(project)
+    owner, cancelled = _owner_file(project), 0
     if owner.is_file():
-        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
+        left_by = json.loads(owner.read_text(encoding="utf-8"))
+        token = left_by["token"]
         left = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -73,6 +103,13 @@ def _end_orphans(project: Project) -> None:
                     process.kill()
                     left.append(process)
         psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+        try:
+            cancelled = cluster.Batch(left_by.get("executor", cluster.LOCAL), token).cancel()
+        except SlurmError as error:
+            raise BusyError(
+                f"jobs of this checkout may still run on the cluster ({error}); say the same "
+                f"command again once it answers, or, with no job left there, remove {owner}"
+            ) from None
         owner.unlink()
     sweep_dead(project.build / "tmp")
     for folder in (project.build, project.records, project.root / "book" / "papers"):
@@ -81,6 +118,7 @@ def _end_orphans(project: Project) -> None:
         with contextlib.suppress(OSError, json.JSONDecodeError):
             if not psutil.pid_exists(json.loads(file.read_text(encoding="utf-8"))["pid"]):
                 file.unlink()
+    return cancelled
 
 
 def _command(
@@ -129,53 +167,68 @@ def run_all(
     *,
     jobs: int,
     fresh: bool = False,
+    executor: str = cluster.LOCAL,
     extra: Sequence[str] = (),
     report: Report,
 ) -> None:
     """Bring every run of `runs` to its end, `jobs` at a time; the caller holds `lock`.
 
-    Runs that are there already are left alone (`fresh`: done again). A failure ends only its own
-    run; RunError at the end names every run that failed and shows the end of its log.
+    Runs that are there already are left alone (`fresh`: done again). `executor` is the Snakemake
+    executor that the runs are sent to. A failure ends only its own run; RunError at the end names
+    every run that failed and shows the end of its log.
     """
     folders = {run.name: run.folder(project.runs) for run in runs}
     if fresh:
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
     missing = {n: f for n, f in folders.items() if not (f / RECORD).is_file()}
-    for folder in missing.values():
+    for name, folder in missing.items():
         shutil.rmtree(folder, ignore_errors=True)
+        _error_file(project, name).unlink(missing_ok=True)
     report(
         f"{len(runs) - len(missing)} of {len(runs)} notebook runs are there, {len(missing)} to do"
     )
     if not missing:
         return
+    batch = cluster.Batch(executor, uuid.uuid4().hex)
+    words = [*batch.options(project, jobs), *extra]
+    follower = batch.follower(project, [run for run in runs if run.name in missing], report)
+    write_atomically(_owner_file(project), json.dumps(asdict(batch)))
     log = project.build / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex
-    write_atomically(_owner_file(project), json.dumps({"token": token}))
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            _command(project, [folder / RECORD for folder in missing.values()], jobs, extra),
-            env=_environment(project, token, fresh),
+            _command(project, [folder / RECORD for folder in missing.values()], jobs, words),
+            env=_environment(project, batch.token, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            _watch(project, process, missing, report)
-        except BaseException:
-            _stop(process)
-            raise
+            _watch(project, process, missing, follower, report)
         finally:
-            _end_orphans(project)
+            _stop(process, batch.stop_signal)
+            _end_batch(project, report)
     failed = [name for name, folder in missing.items() if not (folder / RECORD).is_file()]
     if failed:
-        raise RunError("\n".join(_failure(project, name, log) for name in failed))
+        raise RunError("\n".join(_failure(project, name, log, follower) for name in failed))
+
+
+def _end_batch(project: Project, report: Report) -> None:
+    try:
+        if cancelled := _end_orphans(project):
+            report(f"cancelled {cancelled} jobs on the cluster")
+    except BusyError as error:
+        report(str(error))
 
 
 def _watch(
-    project: Project, process: subprocess.Popen[bytes], missing: dict[str, Path], report: Report
+    project: Project,
+    process: subprocess.Popen[bytes],
+    missing: dict[str, Path],
+    follower: Follower | None,
+    report: Report,
 ) -> None:
     terminal = sys.stderr.isatty()
     told: set[str] = set()
@@ -190,6 +243,8 @@ def _watch(
             )
             told.add(name)
             last = now
+        if follower is not None and not follower.look(len(done)):
+            break
         lines = status.lines(project)
         if terminal and lines:
             sys.stderr.write(f"\r[{len(done)}/{len(missing)}] {' | '.join(lines)}"[:180] + "\x1b[K")
@@ -206,10 +261,12 @@ def _watch(
         told.add(name)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a batch as Ctrl-C in its own terminal would, then for good."""
+def _stop(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
+    """End a batch that still runs as Ctrl-C in its own terminal would, then for good."""
+    if process.poll() is not None:
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, first)
     try:
         process.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -217,9 +274,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _failure(project: Project, name: str, batch_log: Path) -> str:
-    error = project.build / "failed" / f"{name}.txt"
+def _error_file(project: Project, name: str) -> Path:
+    return project.build / "failed" / f"{name}.txt"
+
+
+def _failure(project: Project, name: str, batch_log: Path, follower: Follower | None) -> str:
+    error = _error_file(project, name)
+    job = [] if follower is None else [follower.last_words(name)]
     if error.is_file():
-        return error.read_text(encoding="utf-8").strip()
+        return "\n".join([error.read_text(encoding="utf-8").strip(), *job])
     tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
-    return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)
+    return "\n".join([f"{name} did not run; the end of {batch_log}:", *tail, *job])

@@ -121,6 +121,12 @@ def _silent(_line: str) -> None:
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Run again what is there.")
 @click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    help="Snakemake executor the runs are sent to, as slurm.",
+)
 @click.option("--snakemake", "extra", multiple=True, help="A word passed on to Snakemake.")
 def reproduce_command(
     papers: tuple[str, ...],
@@ -129,6 +135,7 @@ def reproduce_command(
     jobs: int,
     fresh: bool,
     record: bool,
+    executor: str,
     extra: tuple[str, ...],
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
@@ -144,6 +151,7 @@ def reproduce_command(
         jobs=jobs,
         fresh=fresh,
         record=record,
+        executor=executor,
         extra=extra,
         report=_say,
     )
