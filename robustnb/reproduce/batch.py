@@ -280,8 +280,10 @@ def _error_file(project: Project, name: str) -> Path:
 
 def _failure(project: Project, name: str, batch_log: Path, follower: Follower | None) -> str:
     error = _error_file(project, name)
-    job = [] if follower is None else [follower.last_words(name)]
+    job = [] if follower is None else follower.last_words(name)
     if error.is_file():
-        return "\n".join([error.read_text(encoding="utf-8").strip(), *job])
+        return "\n".join([error.read_text(encoding="utf-8").strip(), *job[:1]])
+    if job:
+        return "\n".join([f"{name} did not run to its end.", *job])
     tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
-    return "\n".join([f"{name} did not run; the end of {batch_log}:", *tail, *job])
+    return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)

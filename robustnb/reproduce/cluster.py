@@ -16,7 +16,7 @@ from robustnb.reproduce.project import Project
 LOCAL = "local"
 SLURM = "slurm"
 _PLUGIN = "snakemake_executor_plugin_"
-_FIRST_CHECK_SECONDS = 20
+_FIRST_CHECK_SECONDS = 10
 # A check that fails is tried again at once. The plugin would forget its jobs after the last try.
 _STATUS_ATTEMPTS = 1_000_000
 _OURS = ("--executor", "-e", "--slurm-jobname-prefix", "--slurm-logdir")
@@ -38,13 +38,13 @@ def check(executor: str, extra: Sequence[str]) -> None:
         if word.partition("=")[0] in _OURS:
             raise UsageError(
                 f"{word!r} cannot be passed on to Snakemake; choose the executor with "
-                "--executor NAME, names and logs of its jobs are set here"
+                "--executor NAME; the names and logs of its jobs are set here"
             )
-    if executor == LOCAL or executor in _plugins():
-        return
-    if executor == SLURM:
+    plugins = _plugins()
+    if executor == SLURM and SLURM not in plugins:
         raise UsageError("the executor slurm is not installed; pip install -e '.[cluster]'")
-    raise unknown("executor", executor, [LOCAL, *_plugins()])
+    if executor not in (LOCAL, *plugins):
+        raise unknown("executor", executor, {LOCAL, SLURM, *plugins})
 
 
 @dataclass(frozen=True)

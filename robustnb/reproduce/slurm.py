@@ -14,8 +14,9 @@ from robustnb.reproduce.keys import Run
 
 _QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"})
 _RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "STAGE_OUT"})
+_GONE = "GONE"  # our word for a job that Slurm has forgotten
 _ANSWER_SECONDS = 60.0
-_ASK_EVERY_SECONDS = 5.0
+_ASK_EVERY_SECONDS = 10.0
 _REPEAT_SECONDS = 60.0
 _SILENT_SECONDS = 1800.0  # then a batch stops waiting for a Slurm that does not answer
 _UNNOTICED_SECONDS = 600.0  # then a batch ends though Snakemake waits for jobs that have ended
@@ -23,7 +24,7 @@ _SETTLE_SECONDS = 30.0  # the same when every run is there
 _CANCEL_SECONDS = 90.0
 # Snakemake looks at least this often, so Slurm must remember an ended job for longer.
 _LONGEST_CHECK_SECONDS = 180
-_LOG_LINES = 12
+_LOG_LINES = 20
 
 Report = Callable[[str], None]
 
@@ -50,6 +51,11 @@ class Job:
     def alive(self) -> bool:
         """Whether the job waits or runs."""
         return self.queued or self.state in _RUNNING
+
+    @property
+    def failed(self) -> bool:
+        """Whether Slurm says that the job did not end well."""
+        return not self.alive and self.state not in ("COMPLETED", _GONE)
 
 
 def _ask(*words: str) -> str:
@@ -159,11 +165,10 @@ class Follower:
     def _update(self, jobs: dict[str, Job]) -> None:
         for number in self._jobs.keys() - jobs.keys():
             old = self._jobs[number]
-            jobs[number] = Job(number, "GONE", old.tag, "") if old.alive else old
+            jobs[number] = Job(number, _GONE, old.tag, "") if old.alive else old
         for job in jobs.values():
             before = self._jobs.get(job.number)
-            ended_badly = not job.alive and job.state not in ("COMPLETED", "GONE")
-            if ended_badly and (before is None or before.alive):
+            if job.failed and (before is None or before.alive):
                 self._report(f"{self._names.get(job.tag, job.tag)}: {self._described(job)}")
         self._jobs = jobs
 
@@ -187,7 +192,9 @@ class Follower:
         waiting = [job for job in alive if job.queued]
         reason = f" ({waiting[0].reason})" if waiting else ""
         running, total = len(alive) - len(waiting), len(self._names)
+        failed = sum(job.failed for job in self._jobs.values())
         line = f"Slurm: {len(waiting)} queued{reason}, {running} running; {done} of {total} done"
+        line += f", {failed} failed" if failed else ""
         if line != self._line:
             self._line, self._moved = line, time.monotonic()
             self._report(line)
@@ -201,14 +208,14 @@ class Follower:
     def _described(self, job: Job) -> str:
         return f"Slurm job {job.number} is {job.state}; its log is {self._log(job)}"
 
-    def last_words(self, name: str) -> str:
-        """Number, state, log and the log's end of the last job of a run."""
+    def last_words(self, name: str) -> list[str]:
+        """State and log of the last job of a run, and the end of that log; nothing without one."""
         jobs = [job for job in self._jobs.values() if self._names.get(job.tag) == name]
         if not jobs:
-            return f"{name} has no job that Slurm knows of"
+            return []
         job = max(jobs, key=lambda job: int(re.sub(r"\D.*", "", job.number)))
         try:
             lines = self._log(job).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             lines = []
-        return "\n".join([self._described(job), *(f"  {line}" for line in lines[-_LOG_LINES:])])
+        return [self._described(job), *(f"  {line}" for line in lines[-_LOG_LINES:])]

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
@@ -101,6 +102,27 @@ def test_nothing_is_done_when_every_run_is_there(history):
 def test_two_commands_do_not_work_in_one_checkout(toy):
     with batch.lock(toy), pytest.raises(BusyError, match="another robustnb"), batch.lock(toy):
         pytest.fail("the second lock was given")
+
+
+def test_who_holds_the_checkout_is_named(toy, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/robustnb", "reproduce", "toy2020", "--jobs", "2"])
+    with batch.lock(toy):
+        here = rf"`robustnb reproduce toy2020 --jobs 2`, process {os.getpid()} on {gethostname()};"
+        with pytest.raises(BusyError, match=here), batch.lock(toy):
+            pytest.fail("the second lock was given")
+        (toy.build / "holder.json").write_text("")  # between its lock and its name
+        with pytest.raises(BusyError, match="wait for it, or end it"), batch.lock(toy):
+            pytest.fail("the second lock was given")
+    assert not (toy.build / "holder.json").exists()
+
+
+def test_a_failure_of_long_ago_is_not_told_for_a_run_that_never_started(toy):
+    error = toy.build / "failed" / "toy2020-laptop-seed0.txt"
+    error.parent.mkdir(parents=True)
+    error.write_text("a failure of long ago")
+    with pytest.raises(RunError, match="unrecognized arguments: --no-such-word") as failed:
+        run_all(toy, plans(toy, [0]), extra=["--no-such-word"])
+    assert "long ago" not in str(failed.value)
 
 
 def test_after_kill_9_of_the_command_alone_its_children_are_ended_and_the_rest_is_done(toy, edit):
