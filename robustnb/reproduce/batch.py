@@ -190,15 +190,47 @@ def run_all(
     )
     if not missing:
         return
-    batch = cluster.Batch(executor, uuid.uuid4().hex)
-    words = [*batch.options(project, jobs), *extra]
-    follower = batch.follower(project, [run for run in runs if run.name in missing], report)
+    todo, failures = [run for run in runs if run.name in missing], []
+    while todo:
+        batch = cluster.Batch(executor, uuid.uuid4().hex)
+        words = [*batch.options(project, jobs), *extra]
+        follower = _run_snakemake(project, todo, batch, jobs, words, fresh=fresh, report=report)
+        left = [run for run in todo if not (folders[run.name] / RECORD).is_file()]
+        again = _lost(project, left, follower) if len(left) < len(todo) else []
+        failures += [_failure(project, run.name, follower) for run in left if run not in again]
+        if again:
+            report(f"{len(again)} runs that were lost sight of are sent again")
+        todo = again
+    if failures:
+        raise RunError("\n".join(failures))
+
+
+def _lost(project: Project, left: Sequence[Run], follower: Follower | None) -> list[Run]:
+    """The runs that neither ended nor failed because Slurm was out of reach for a while."""
+    if follower is None or not follower.cut_off or _owner_file(project).exists():
+        return []
+    return [run for run in left if not follower.failed(run.name)]
+
+
+def _run_snakemake(
+    project: Project,
+    runs: Sequence[Run],
+    batch: cluster.Batch,
+    jobs: int,
+    words: Sequence[str],
+    *,
+    fresh: bool,
+    report: Report,
+) -> Follower | None:
+    """Run one Snakemake to its end, and return what has followed its jobs on a cluster."""
+    follower = batch.follower(project, runs, report)
     write_atomically(_owner_file(project), json.dumps(asdict(batch)))
-    log = project.build / "logs" / "snakemake.log"
+    folders = {run.name: run.folder(project.runs) for run in runs}
+    log = _snakemake_log(project)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            _command(project, [folder / RECORD for folder in missing.values()], jobs, words),
+            _command(project, [folder / RECORD for folder in folders.values()], jobs, words),
             env=_environment(project, batch.token, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -206,13 +238,11 @@ def run_all(
             start_new_session=True,
         )
         try:
-            _watch(project, process, missing, follower, report)
+            _watch(project, process, folders, follower, report)
         finally:
             _stop(process, batch.stop_signal)
             _end_batch(project, report)
-    failed = [name for name, folder in missing.items() if not (folder / RECORD).is_file()]
-    if failed:
-        raise RunError("\n".join(_failure(project, name, log, follower) for name in failed))
+    return follower
 
 
 def _end_batch(project: Project, report: Report) -> None:
@@ -274,16 +304,21 @@ def _stop(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def _snakemake_log(project: Project) -> Path:
+    return project.build / "logs" / "snakemake.log"
+
+
 def _error_file(project: Project, name: str) -> Path:
     return project.build / "failed" / f"{name}.txt"
 
 
-def _failure(project: Project, name: str, batch_log: Path, follower: Follower | None) -> str:
+def _failure(project: Project, name: str, follower: Follower | None) -> str:
     error = _error_file(project, name)
     job = [] if follower is None else follower.last_words(name)
     if error.is_file():
         return "\n".join([error.read_text(encoding="utf-8").strip(), *job[:1]])
     if job:
         return "\n".join([f"{name} did not run to its end.", *job])
-    tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
-    return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)
+    log = _snakemake_log(project)
+    tail = log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
+    return f"{name} did not run; the end of {log}:\n" + "\n".join(tail)

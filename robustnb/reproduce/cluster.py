@@ -17,8 +17,6 @@ LOCAL = "local"
 SLURM = "slurm"
 _PLUGIN = "snakemake_executor_plugin_"
 _FIRST_CHECK_SECONDS = 10
-# A check that fails is tried again at once. The plugin would forget its jobs after the last try.
-_STATUS_ATTEMPTS = 1_000_000
 _OURS = ("--executor", "-e", "--slurm-jobname-prefix", "--slurm-logdir")
 
 
@@ -75,7 +73,6 @@ class Batch:
         if self.executor == SLURM:
             given = {
                 "--slurm-status-command": slurm.status_command(),
-                "--slurm-status-attempts": str(_STATUS_ATTEMPTS),
                 "--slurm-init-seconds-before-status-checks": str(_FIRST_CHECK_SECONDS),
                 "--slurm-jobname-prefix": self.prefix,
                 "--slurm-logdir": str(_logs(project)),

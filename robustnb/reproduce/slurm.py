@@ -19,8 +19,11 @@ _ANSWER_SECONDS = 60.0
 _ASK_EVERY_SECONDS = 10.0
 _REPEAT_SECONDS = 60.0
 _SILENT_SECONDS = 1800.0  # then a batch stops waiting for a Slurm that does not answer
-_UNNOTICED_SECONDS = 600.0  # then a batch ends though Snakemake waits for jobs that have ended
-_SETTLE_SECONDS = 30.0  # the same when every run is there
+# A batch ends though Snakemake waits for jobs that have ended: after so long, after a silence of
+# Slurm (in which the plugin forgets its jobs), and when every run is there.
+_UNNOTICED_SECONDS = 600.0
+_FORGOTTEN_SECONDS = 60.0
+_SETTLE_SECONDS = 30.0
 _CANCEL_SECONDS = 90.0
 # Snakemake looks at least this often, so Slurm must remember an ended job for longer.
 _LONGEST_CHECK_SECONDS = 180
@@ -142,6 +145,7 @@ class Follower:
         self._answered = self._moved = time.monotonic()
         self._asked = float("-inf")
         self._complained: float | None = None
+        self.cut_off = False  # whether Snakemake may have lost sight of jobs
 
     def look(self, done: int) -> bool:
         """Ask Slurm now and then, and report what changed; False when waiting makes no sense.
@@ -181,7 +185,7 @@ class Follower:
                 "the same command cancels what is left there and goes on"
             )
         if self._complained is None or now - self._complained > _REPEAT_SECONDS:
-            self._complained = now
+            self._complained, self.cut_off = now, True
             self._report(
                 f"Slurm does not answer ({error}); jobs that run go on, and this command waits "
                 f"for up to {_SILENT_SECONDS / 60:.0f} minutes"
@@ -198,9 +202,21 @@ class Follower:
         if line != self._line:
             self._line, self._moved = line, time.monotonic()
             self._report(line)
-        patience = _SETTLE_SECONDS if done == total else _UNNOTICED_SECONDS
-        over = done == total or (bool(self._jobs) and not alive)
-        return not over or time.monotonic() - self._moved < patience
+        silent = self._complained is not None
+        if done == total:  # a job that is cancelled in its last moment would take its run with it
+            return (bool(alive) and not silent) or self._still() < _SETTLE_SECONDS
+        if alive or silent or not self._jobs:
+            return True
+        patience = _FORGOTTEN_SECONDS if self.cut_off else _UNNOTICED_SECONDS
+        self.cut_off = self.cut_off or self._still() >= patience
+        return self._still() < patience
+
+    def _still(self) -> float:
+        return time.monotonic() - self._moved
+
+    def failed(self, name: str) -> bool:
+        """Whether Slurm says that a job of a run failed."""
+        return any(job.failed and self._names.get(job.tag) == name for job in self._jobs.values())
 
     def _log(self, job: Job) -> Path:
         return self._logs / "rule_run" / job.tag / f"{job.number}.log"

@@ -164,6 +164,26 @@ def test_with_every_run_there_the_batch_ends_though_slurm_is_silent(stage, watch
     assert not watched.look(done=2, seconds=slurm._SETTLE_SECONDS + 1)
 
 
+def test_with_every_run_there_the_batch_lets_its_jobs_end(stage, watched):
+    stage.queue(row(1, "COMPLETING"))
+    assert watched.look(done=2)
+    assert watched.look(done=2, seconds=slurm._UNNOTICED_SECONDS)
+    stage.queue(row(1, "COMPLETED"))
+    assert watched.look(done=2)
+    assert not watched.look(done=2, seconds=slurm._SETTLE_SECONDS + 1)
+
+
+def test_after_a_silence_jobs_that_snakemake_forgot_do_not_hold_the_batch_for_long(stage, watched):
+    stage.queue(row(1, "RUNNING"))
+    assert watched.look() and not watched.follower.cut_off
+    stage.answers("squeue", LOST, 1)
+    assert watched.look(seconds=slurm._FORGOTTEN_SECONDS + 1) and watched.follower.cut_off
+    stage.queue(row(1, "COMPLETED"))
+    assert watched.look(done=1)
+    assert not watched.look(done=1, seconds=slurm._FORGOTTEN_SECONDS + 1)
+    assert not watched.follower.failed("toy-laptop-seed0")
+
+
 def test_a_silent_slurm_is_told_waited_for_and_given_up(stage, watched):
     stage.queue(row(1, "RUNNING"))
     assert watched.look()
