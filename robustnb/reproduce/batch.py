@@ -147,12 +147,12 @@ def _command(
     ]
 
 
-def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
-    scripts = str(Path(sys.executable).parent)
+def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[str, str]:
+    first = [*batch.programs(project), str(Path(sys.executable).parent)]
     environment = {
         **os.environ,
-        _TOKEN: token,
-        "PATH": scripts + os.pathsep + os.environ.get("PATH", ""),
+        _TOKEN: batch.token,
+        "PATH": os.pathsep.join([*first, os.environ.get("PATH", "")]),
         "ROBUSTNB_ROOT": str(project.root),
         "ROBUSTNB_BUILD": str(project.build),
     }
@@ -231,7 +231,7 @@ def _run_snakemake(
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             _command(project, [folder / RECORD for folder in folders.values()], jobs, words),
-            env=_environment(project, batch.token, fresh),
+            env=_environment(project, batch, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
+import shlex
+import shutil
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce import slurm
+from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.project import Project
 
@@ -40,7 +44,7 @@ def check(executor: str, extra: Sequence[str]) -> None:
             )
     plugins = _plugins()
     if executor == SLURM and SLURM not in plugins:
-        raise UsageError("the executor slurm is not installed; pip install -e '.[cluster]'")
+        raise UsageError("the executor slurm is not installed; pip install --editable '.[cluster]'")
     if executor not in (LOCAL, *plugins):
         raise unknown("executor", executor, {LOCAL, SLURM, *plugins})
 
@@ -79,6 +83,21 @@ class Batch:
             }
             words += [word for pair in given.items() for word in pair]
         return words
+
+    def programs(self, project: Project) -> list[str]:
+        """Folders that go first on the PATH of Snakemake and its jobs.
+
+        Where Slurm is found through SLURM_CONF, `srun` must be told again: the plugin drops the
+        variable inside a job.
+        """
+        configuration, srun = os.environ.get("SLURM_CONF"), shutil.which("srun")
+        if self.executor != SLURM or not configuration or not srun:
+            return []
+        told = project.build / "slurm" / "srun"
+        call = f'SLURM_CONF={shlex.quote(configuration)} exec {shlex.quote(srun)} "$@"'
+        write_atomically(told, f"#!/bin/sh\n{call}\n")
+        told.chmod(0o755)
+        return [str(told.parent)]
 
     def follower(
         self, project: Project, runs: Iterable[Run], report: slurm.Report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -251,6 +252,21 @@ def test_a_batch_of_this_machine_asks_nothing_of_slurm(toy, stage):
     assert cluster.Batch("local", "t").stop_signal == signal.SIGTERM
 
 
+def test_srun_in_a_job_is_told_where_slurm_is(toy, stage, monkeypatch):
+    slurm_batch = cluster.Batch("slurm", "t")
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    assert slurm_batch.programs(toy) == []
+    monkeypatch.setenv("SLURM_CONF", "/etc/my slurm.conf")
+    srun = stage.folder / "srun"
+    srun.write_text('#!/bin/sh\necho "$SLURM_CONF" "$@"\n')
+    srun.chmod(0o755)
+    (folder,) = slurm_batch.programs(toy)
+    monkeypatch.delenv("SLURM_CONF")
+    said = subprocess.run([f"{folder}/srun", "-n1", "a b"], capture_output=True, text=True)
+    assert said.stdout == "/etc/my slurm.conf -n1 a b\n"
+    assert cluster.Batch("local", "t").programs(toy) == []
+
+
 def test_another_executor_gets_the_number_of_jobs_and_ctrl_c(toy, stage):
     other = cluster.Batch("lsf", "t")
     assert other.options(toy, 3) == ["--executor", "lsf", "--jobs", "3"]
@@ -260,7 +276,7 @@ def test_another_executor_gets_the_number_of_jobs_and_ctrl_c(toy, stage):
 
 def test_an_executor_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(cluster, "_plugins", list)
-    with pytest.raises(UsageError, match=r"slurm is not installed; pip install -e '.\[cluster\]'"):
+    with pytest.raises(UsageError, match=r"not installed; pip install --editable '.\[cluster\]'"):
         cluster.check("slurm", [])
     with pytest.raises(UsageError, match="unknown executor 'lsf'"):
         cluster.check("lsf", [])

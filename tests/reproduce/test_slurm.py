@@ -76,7 +76,7 @@ class Slurm:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> None:
-        for name in ("state", "spool", "bin"):
+        for name in ("state", "spool"):
             (self.folder / name).mkdir()
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
@@ -91,12 +91,6 @@ class Slurm:
                 node_port=node_port,
             )
         )
-        # inside a job the plugin drops SLURM_CONF before it calls srun
-        srun = self.folder / "bin" / "srun"
-        srun.write_text(
-            f'#!/bin/sh\nSLURM_CONF={self.configuration} exec {self.tools["srun"]} "$@"\n'
-        )
-        srun.chmod(0o755)
 
     def start(self, name: str, *words: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
@@ -168,7 +162,6 @@ def slurm(tmp_path_factory):
     slurm = Slurm(tmp_path_factory.mktemp("slurm"), {n: str(found) for n, found in tools.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(slurm.configuration))
-        patch.setenv("PATH", os.pathsep.join([str(slurm.folder / "bin"), os.environ["PATH"]]))
         try:
             slurm.prepare()
             slurm.start_key()
