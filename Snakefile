@@ -1,9 +1,11 @@
 # One rule: a run of one notebook at one profile with one seed. `robustnb reproduce` names the
 # targets; a target's path holds the key of everything the run depends on, so a run that is there
 # is done and one that is not there is missing. Paths start at build/snakemake, so that none holds
-# what Snakemake takes for a wildcard. Words for Snakemake itself go through --snakemake:
-#   robustnb reproduce --profile gpu --seeds 0-4 --snakemake=--executor --snakemake=slurm
+# what Snakemake takes for a wildcard. `--executor NAME` sends the runs to a cluster, and words for
+# Snakemake itself go through --snakemake:
+#   robustnb reproduce --profile gpu --seeds 0-4 --executor slurm --jobs 8
 import sys
+
 
 from robustnb.reproduce import profiles, project
 from robustnb.reproduce.limits import SILENCE_SECONDS

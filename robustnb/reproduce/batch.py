@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
-from robustnb.reproduce import disk, status
+from robustnb.reproduce import cluster, disk, status
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
+from robustnb.reproduce.slurm import Follower, SlurmError
 
 _TOKEN = "ROBUSTNB_BATCH"
 _POLL_SECONDS = 0.5
@@ -48,44 +52,83 @@ def lock(project: Project) -> Iterator[None]:
         guard.acquire(timeout=0)
     except filelock.Timeout:
         raise BusyError(
-            f"another robustnb command is working in {project.build}; wait for it, or end it"
+            f"another robustnb command is working in {project.build}{_holder(project)}; "
+            "wait for it, or end it"
         ) from None
     try:
+        write_atomically(_holder_file(project), json.dumps(_this_command()))
         _end_orphans(project)
         yield
     finally:
+        _holder_file(project).unlink(missing_ok=True)
         guard.release()
+
+
+def _holder_file(project: Project) -> Path:
+    return project.build / "holder.json"
+
+
+def _this_command() -> dict[str, str | int]:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return {"host": socket.gethostname(), "pid": os.getpid(), "command": shlex.join(words)}
+
+
+def _holder(project: Project) -> str:
+    """Which command holds the lock, as far as it has said so."""
+    try:
+        held = json.loads(_holder_file(project).read_text(encoding="utf-8"))
+        return f": `{held['command']}`, process {held['pid']} on {held['host']}"
+    except (OSError, json.JSONDecodeError):
+        return ""
 
 
 def _owner_file(project: Project) -> Path:
     return project.build / "batch.json"
 
 
-def _end_orphans(project: Project) -> None:
-    """Kill what a dead batch left running, known by a token in its environment."""
+def _end_orphans(project: Project) -> int:
+    """End what a dead batch left: its jobs on a cluster, and its processes here.
+
+    A process is known by a token in its environment, a job by the same token in its name. Returns
+    the number of jobs; BusyError when they cannot be cancelled.
+    """
     import psutil
 
     owner, left = _owner_file(project), []
-    token = _token_in(owner)
+    left_by = _left_by(owner)
+    token = left_by["token"]
     for process in psutil.process_iter() if token else ():
         with contextlib.suppress(psutil.Error):
             if process.pid != os.getpid() and process.environ().get(_TOKEN) == token:
                 process.kill()
                 left.append(process)
     psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+    cancelled = _cancel_jobs(owner, left_by) if token else 0
     owner.unlink(missing_ok=True)
     for folder in (project.build, project.records, project.root / "book" / "papers"):
         unfinished.sweep(folder, below=True)
     status.sweep(project)
+    return cancelled
 
 
-def _token_in(owner: Path) -> str:
-    """The token of the batch that wrote `owner`, empty if there is none to be read."""
+def _cancel_jobs(owner: Path, left_by: dict[str, str]) -> int:
     try:
-        token = json.loads(owner.read_text(encoding="utf-8"))["token"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ""
-    return token if isinstance(token, str) else ""
+        return cluster.Batch(left_by["executor"], left_by["token"]).cancel()
+    except SlurmError as error:
+        raise BusyError(
+            f"jobs of this checkout may still run on the cluster ({error}); say the same "
+            f"command again once it answers, or, with no job left there, remove {owner}"
+        ) from None
+
+
+def _left_by(owner: Path) -> dict[str, str]:
+    """Token and executor of the batch that wrote `owner`; the token is empty if there is none."""
+    try:
+        found = json.loads(owner.read_text(encoding="utf-8"))
+        token, executor = found["token"], found.get("executor", cluster.LOCAL)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        token, executor = "", cluster.LOCAL
+    return {"token": token if isinstance(token, str) else "", "executor": str(executor)}
 
 
 def _directory(project: Project) -> Path:
@@ -125,12 +168,12 @@ def _limit_words(limits: Limits) -> list[str]:
     return [f"silence={limits.silence:g}", *total]
 
 
-def _environment(project: Project, token: str, fresh: bool) -> dict[str, str]:
-    scripts = str(Path(sys.executable).parent)
+def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[str, str]:
+    first = [*batch.programs(project), str(Path(sys.executable).parent)]
     environment = {
         **os.environ,
-        _TOKEN: token,
-        "PATH": scripts + os.pathsep + os.environ.get("PATH", ""),
+        _TOKEN: batch.token,
+        "PATH": os.pathsep.join([*first, os.environ.get("PATH", "")]),
         "ROBUSTNB_ROOT": str(project.root),
         "ROBUSTNB_BUILD": str(project.build),
     }
@@ -151,55 +194,103 @@ def run_all(
     jobs: int,
     limits: Limits = USUAL,
     fresh: bool = False,
+    executor: str = cluster.LOCAL,
     extra: Sequence[str] = (),
     report: Report,
 ) -> None:
     """Bring every run of `runs` to its end, `jobs` at a time; the caller holds `lock`.
 
-    Runs that are there already are left alone (`fresh`: done again). A failure ends only its own
-    run; RunError at the end names every run that failed and shows the end of its log.
+    Runs that are there already are left alone (`fresh`: done again). `executor` is the Snakemake
+    executor that the runs are sent to. A failure ends only its own run; RunError at the end names
+    every run that failed and shows the end of its log.
     """
     folders = {run.name: run.folder(project.runs) for run in runs}
     if fresh:
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
     missing = {n: f for n, f in folders.items() if not (f / RECORD).is_file()}
-    for folder in missing.values():
+    for name, folder in missing.items():
         shutil.rmtree(folder, ignore_errors=True)
+        _error_file(project, name).unlink(missing_ok=True)
     report(
         f"{len(runs) - len(missing)} of {len(runs)} notebook runs are there, {len(missing)} to do"
     )
     if not missing:
         return
-    log = project.build / "logs" / "snakemake.log"
+    todo, failures = [run for run in runs if run.name in missing], []
+    while todo:
+        batch = cluster.Batch(executor, uuid.uuid4().hex)
+        words = [*batch.options(project, jobs), *extra]
+        follower = _run_snakemake(
+            project, todo, batch, jobs, words, limits=limits, fresh=fresh, report=report
+        )
+        left = [run for run in todo if not (folders[run.name] / RECORD).is_file()]
+        again = _lost(project, left, follower) if len(left) < len(todo) else []
+        failures += [_failure(project, run.name, follower) for run in left if run not in again]
+        if again:
+            report(f"{len(again)} runs that were lost sight of are sent again")
+        todo = again
+    if failures:
+        raise RunError("\n".join(failures))
+
+
+def _lost(project: Project, left: Sequence[Run], follower: Follower | None) -> list[Run]:
+    """The runs that neither ended nor failed because Slurm was out of reach for a while."""
+    if follower is None or not follower.cut_off or _owner_file(project).exists():
+        return []
+    return [run for run in left if not follower.failed(run.name)]
+
+
+def _run_snakemake(
+    project: Project,
+    runs: Sequence[Run],
+    batch: cluster.Batch,
+    jobs: int,
+    words: Sequence[str],
+    *,
+    limits: Limits,
+    fresh: bool,
+    report: Report,
+) -> Follower | None:
+    """Run one Snakemake to its end, and return what has followed its jobs on a cluster."""
+    follower = batch.follower(project, runs, report)
+    write_atomically(_owner_file(project), json.dumps(asdict(batch)))
+    folders = {run.name: run.folder(project.runs) for run in runs}
+    log = _snakemake_log(project)
     log.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex
-    write_atomically(_owner_file(project), json.dumps({"token": token}))
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             _command(
-                project, [folder / RECORD for folder in missing.values()], jobs, limits, extra
+                project, [folder / RECORD for folder in folders.values()], jobs, limits, words
             ),
-            env=_environment(project, token, fresh),
+            env=_environment(project, batch, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            _watch(project, process, missing, report)
-        except BaseException:
-            _stop(process)
-            raise
+            _watch(project, process, folders, follower, report)
         finally:
-            _end_orphans(project)
-    failed = [name for name, folder in missing.items() if not (folder / RECORD).is_file()]
-    if failed:
-        raise RunError("\n".join(_failure(project, name, log) for name in failed))
+            _stop(process, batch.stop_signal)
+            _end_batch(project, report)
+    return follower
+
+
+def _end_batch(project: Project, report: Report) -> None:
+    try:
+        if cancelled := _end_orphans(project):
+            report(f"cancelled {cancelled} jobs on the cluster")
+    except BusyError as error:
+        report(str(error))
 
 
 def _watch(
-    project: Project, process: subprocess.Popen[bytes], missing: dict[str, Path], report: Report
+    project: Project,
+    process: subprocess.Popen[bytes],
+    missing: dict[str, Path],
+    follower: Follower | None,
+    report: Report,
 ) -> None:
     terminal = sys.stderr.isatty()
     told: set[str] = set()
@@ -214,6 +305,8 @@ def _watch(
             )
             told.add(name)
             last = now
+        if follower is not None and not follower.look(len(done)):
+            break
         lines = status.lines(project)
         if terminal and lines:
             sys.stderr.write(f"\r[{len(done)}/{len(missing)}] {' | '.join(lines)}"[:180] + "\x1b[K")
@@ -230,10 +323,12 @@ def _watch(
         told.add(name)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a batch as Ctrl-C in its own terminal would, then for good."""
+def _stop(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
+    """End a batch that still runs as Ctrl-C in its own terminal would, then for good."""
+    if process.poll() is not None:
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, first)
     try:
         process.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -241,12 +336,24 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _failure(project: Project, name: str, batch_log: Path) -> str:
-    error = project.build / "failed" / f"{name}.txt"
+def _snakemake_log(project: Project) -> Path:
+    return project.build / "logs" / "snakemake.log"
+
+
+def _error_file(project: Project, name: str) -> Path:
+    return project.build / "failed" / f"{name}.txt"
+
+
+def _failure(project: Project, name: str, follower: Follower | None) -> str:
+    error = _error_file(project, name)
+    job = [] if follower is None else follower.last_words(name)
     if error.is_file():
-        return error.read_text(encoding="utf-8").strip()
+        return "\n".join([error.read_text(encoding="utf-8").strip(), *job[:1]])
     full = disk.trouble(project)
     if full:
         return f"{name} did not run: {full}"
-    tail = batch_log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
-    return f"{name} did not run; the end of {batch_log}:\n" + "\n".join(tail)
+    if job:
+        return "\n".join([f"{name} did not run to its end.", *job])
+    log = _snakemake_log(project)
+    tail = log.read_text(encoding="utf-8").splitlines()[-_TAIL_LINES:]
+    return f"{name} did not run; the end of {log}:\n" + "\n".join(tail)

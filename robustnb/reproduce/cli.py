@@ -162,6 +162,12 @@ def _silent(_line: str) -> None:
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Run again what is there.")
 @click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    help="Snakemake executor the runs are sent to, as slurm.",
+)
 @click.option("--snakemake", "extra", multiple=True, help="A word passed on to Snakemake.")
 @_limited
 def reproduce_command(
@@ -171,6 +177,7 @@ def reproduce_command(
     jobs: int,
     fresh: bool,
     record: bool,
+    executor: str,
     extra: tuple[str, ...],
     silence: float,
     timeout: float | None,
@@ -189,6 +196,7 @@ def reproduce_command(
         limits=Limits(silence, timeout),
         fresh=fresh,
         record=record,
+        executor=executor,
         extra=extra,
         report=_say,
     )

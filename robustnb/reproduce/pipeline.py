@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError
-from robustnb.reproduce import batch, book, keys
+from robustnb.reproduce import batch, book, cluster, keys
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.ledger import ledger as judge
@@ -74,25 +74,24 @@ def reproduce(
     limits: Limits = USUAL,
     fresh: bool = False,
     record: bool = False,
+    executor: str = cluster.LOCAL,
     extra: Sequence[str] = (),
     report: Report,
 ) -> dict[str, Any]:
     """Run `papers` at `profile` over `seeds` and return the ledger drawn after it.
 
+    `executor` is the Snakemake executor that the runs are sent to, `extra` words for Snakemake.
     Seeds that a paper's registry does not list are left out and named, as the ledger would never
     see them; UsageError when no run remains.
     """
+    cluster.check(executor, extra)
     with batch.lock(project):
         runs = _registered(project, papers, profile, seeds, report)
-        _run(
-            project,
-            runs,
-            jobs=jobs,
-            limits=limits,
-            fresh=fresh or record,
-            extra=extra,
-            report=report,
-        )
+        settings = {
+            "jobs": jobs, "limits": limits, "fresh": fresh or record, "executor": executor,
+            "extra": extra,
+        }  # fmt: skip
+        _run(project, runs, **settings, report=report)
         if record:
             for run in runs:
                 _keep(project, run, report)

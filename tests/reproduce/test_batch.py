@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
@@ -113,6 +115,61 @@ def test_a_batch_hands_its_limits_to_every_run(toy, edit, limits, why):
 def test_two_commands_do_not_work_in_one_checkout(toy):
     with batch.lock(toy), pytest.raises(BusyError, match="another robustnb"), batch.lock(toy):
         pytest.fail("the second lock was given")
+
+
+def test_who_holds_the_checkout_is_named(toy, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/robustnb", "reproduce", "toy2020", "--jobs", "2"])
+    with batch.lock(toy):
+        here = rf"`robustnb reproduce toy2020 --jobs 2`, process {os.getpid()} on {gethostname()};"
+        with pytest.raises(BusyError, match=here), batch.lock(toy):
+            pytest.fail("the second lock was given")
+        (toy.build / "holder.json").write_text("")  # between its lock and its name
+        with pytest.raises(BusyError, match="wait for it, or end it"), batch.lock(toy):
+            pytest.fail("the second lock was given")
+    assert not (toy.build / "holder.json").exists()
+
+
+def test_a_failure_of_long_ago_is_not_told_for_a_run_that_never_started(toy):
+    error = toy.build / "failed" / "toy2020-laptop-seed0.txt"
+    error.parent.mkdir(parents=True)
+    error.write_text("a failure of long ago")
+    with pytest.raises(RunError, match="unrecognized arguments: --no-such-word") as failed:
+        run_all(toy, plans(toy, [0]), extra=["--no-such-word"])
+    assert "long ago" not in str(failed.value)
+
+
+class Outage:
+    """Follows two runs whose Snakemake is lost when the second has begun, then that one alone."""
+
+    cut_off = True
+
+    def __init__(self, toy, runs, failed):
+        self._second = toy.build / "status" / "toy2020-laptop-seed1.json"
+        self._loses, self._failed = len(runs) == 2, failed
+
+    def look(self, _done):
+        return not (self._loses and self._second.is_file())
+
+    def failed(self, _name):
+        return self._failed
+
+    def last_words(self, _name):
+        return []
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_runs_lost_sight_of_are_sent_again_unless_they_failed(toy, edit, monkeypatch, failed):
+    edit("time.sleep(sleep)", "time.sleep(3 * seed)")
+    size = profiles.get(toy.notebooks, "laptop")
+    first, second = (keys.plan(toy, "toy2020", size, seed) for seed in range(2))
+    outage = lambda _self, _project, runs, _report: Outage(toy, runs, failed)  # noqa: E731
+    monkeypatch.setattr(batch.cluster.Batch, "follower", outage)
+    first_first = ["--prioritize", str(first.folder(toy.runs) / "record.json")]
+    lines: list[str] = []
+    with batch.lock(toy), pytest.raises(RunError, match="seed1") if failed else nullcontext():
+        batch.run_all(toy, [first, second], jobs=1, extra=first_first, report=lines.append)
+    assert ("1 runs that were lost sight of are sent again" in lines) == (not failed)
+    assert len(stamps(toy)) == (1 if failed else 2)
 
 
 def test_after_kill_9_of_the_command_alone_its_children_are_ended_and_the_rest_is_done(toy, edit):

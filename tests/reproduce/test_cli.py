@@ -21,6 +21,7 @@ WRONG_NAMES = {
     "run toy2021": "did you mean 'toy2020'",
     "run toy2020 --profile labtop": "did you mean 'laptop'",
     "reproduce toy2021": "did you mean 'toy2020'",
+    "reproduce --executor slrum": "did you mean 'slurm'",
     "book --profile labtop": "did you mean 'laptop'",
     "claims toy2021": "did you mean 'toy2020'",
     "why toy2020.C": "did you mean 'toy2020.C1'",
@@ -115,6 +116,8 @@ def test_a_wrong_parameter_exits_with_2_before_anything_is_started(toy, robustnb
         ("rnu toy2020", "Did you mean 'run'"),
         ("run toy2020 --seed -1", "not in the range"),
         ("reproduce --jobs 0", "not in the range"),
+        ("reproduce --snakemake=--executor --snakemake=slurm", "choose the executor with"),
+        ("reproduce --snakemake=-e=slurm", "choose the executor with"),
         ("why", "Missing argument"),
     ],
 )
