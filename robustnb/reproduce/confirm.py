@@ -1,0 +1,255 @@
+"""Confirm records: run the code they were made with and today's side by side, and compare.
+
+Equal results keep the records: a confirmation is written beside them, which the ledger checks.
+Where something differs the records stay stale. Confirmations do not add up: the earlier code is
+always the one the records were made with.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import robustnb
+from robustnb.errors import RobustnbError, UsageError
+from robustnb.reproduce import batch, compare, confirmations, history, profiles
+from robustnb.reproduce.batch import Report
+from robustnb.reproduce.project import Project
+from robustnb.reproduce.records import CURRENT, Standing, standings
+from robustnb.reproduce.sides import Plan, Side
+
+
+def confirm(
+    project: Project,
+    papers: Sequence[str],
+    profile: str,
+    seed: int,
+    *,
+    old: Path | None = None,
+    report: Report,
+) -> None:
+    """Confirm the records of `papers` that were made with earlier code.
+
+    The earlier code comes from git, or from `old`, a checkout of it. Both codes run `profile` and
+    `seed`; a run that is there is not repeated. After all papers an error names those whose records
+    stay stale, and why.
+    """
+    profiles.get(project.notebooks, profile)
+    if old is not None and not (old / "robustnb" / "__init__.py").is_file():
+        raise UsageError(f"{old} is no checkout of the book; --old needs the folder of one")
+    home = Project(project.root, project.build / "confirm")
+    errors: list[RobustnbError] = []
+    with batch.lock(home), batch.owned(home) as token:
+        work = _Work(project, home, profile, seed, old, token, report)
+        for paper in papers:
+            try:
+                work.paper(paper)
+            except RobustnbError as error:
+                errors.append(error)
+    if errors:
+        raise type(errors[0])("\n".join(map(str, errors)))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One call of `confirm`."""
+
+    project: Project
+    home: Project
+    profile: str
+    seed: int
+    old: Path | None
+    token: Mapping[str, str]
+    report: Report
+
+    def paper(self, paper: str) -> None:
+        """Confirm one paper's records; RobustnbError names those that stay stale."""
+        left = [s for s in standings(self.project, [paper]) if s.state != CURRENT]
+        if not left:
+            self.report(f"{paper}: no record was made with earlier code")
+            return
+        kept, problems = [], []
+        for code in self._earlier_codes(left):
+            with code as (earlier, commit):
+                mine = _made_with(earlier, left)
+                if not mine:
+                    continue
+                left = [s for s in left if s not in mine]
+                try:
+                    kept.append(self._confirmation(earlier, commit, mine))
+                except _Unequal as reason:
+                    problems.append(f"{_told(mine)}: {reason}; these records stay stale")
+            if not left:
+                break
+        if left:
+            problems.append(self._no_code(left))
+        path = confirmations.keep(self.project, paper, kept)
+        if kept:
+            self.report(f"wrote {path.relative_to(self.project.root)}")
+        if problems:
+            raise RobustnbError("\n".join(problems))
+
+    def _earlier_codes(
+        self, left: Sequence[Standing]
+    ) -> Iterable[AbstractContextManager[tuple[Side, str | None]]]:
+        """Every code that records may have been made with, likeliest first."""
+        if self.old is not None:
+            folder = self.old.resolve()
+            return [nullcontext((self._side("the earlier code", folder, folder), None))]
+        first = left[0]
+        if not history.is_repository(self.project.root):
+            return []
+        paper, profile, seed = first.name
+        record = self.project.records / profile / paper / f"seed{seed}.json"
+        self.report(f"looking for the code that made {_told(left)}")
+        found = history.candidates(self.project.root, first.record.get("commit"), record)
+        return (self._unpacked(commit) for commit in found)
+
+    @contextmanager
+    def _unpacked(self, commit: str) -> Iterator[tuple[Side, str | None]]:
+        folder = self.home.build / "tmp" / f"{commit[:12]}.{os.getpid()}"
+        try:
+            code = history.unpack(self.project.root, commit, folder)
+            yield self._side(f"the code of commit {commit[:12]}", code, code), commit
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _side(self, name: str, code: Path, root: Path, place: str = "earlier") -> Side:
+        return Side(name, code, root, self.home.build / place, self.token)
+
+    def _no_code(self, left: Sequence[Standing]) -> str:
+        sources = ", ".join(sorted({s.record["source"] for s in left}))
+        if self.old is not None:
+            where = f"the code in {self.old} did not make them"
+        elif history.is_repository(self.project.root):
+            where = "no commit of this history made them (a shallow clone has few)"
+        else:
+            where = f"{self.project.root} has no git history"
+        return (
+            f"{_told(left)}: {where}; pass --old FOLDER, a checkout of the code with the digest "
+            f"{sources}"
+        )
+
+    def _confirmation(
+        self, earlier: Side, commit: str | None, mine: Sequence[Standing]
+    ) -> dict[str, Any]:
+        """Run both codes and compare them; _Unequal says what keeps `mine` from being confirmed."""
+        paper = mine[0].run.paper
+        code = Path(robustnb.__file__).parents[1]
+        today = self._side("today's code", code, self.project.root, "today")
+        names = [*(s.name for s in mine), (paper, self.profile, self.seed)]
+        plans = [_planned(side, names) for side in (earlier, today)]
+        for name, then, now in zip(names, *plans, strict=True):
+            _check_sizes(name, then, now)
+        results = []
+        for side, (*_, plan) in zip((earlier, today), plans, strict=True):
+            self.report(f"{paper}: running {side.name} at {self.profile}, seed {self.seed}")
+            results.append(compare.read(side.run(paper, self.profile, self.seed, plan)))
+        then, now = results
+        where = f"{earlier.name} and today's differ at {self.profile}, seed {self.seed}"
+        if (different := compare.difference(then, now)) is not None:
+            raise _Unequal(f"{where}: {different}")
+        if not now.n_outputs:
+            raise _Unequal(f"{paper} shows no text at {self.profile}, so nothing can be compared")
+        self.report(
+            f"{paper}: {len(now.measurements)} measurements and {now.n_outputs} text outputs are "
+            f"equal; {_told(mine)} confirmed"
+        )
+        return confirmations.sealed(paper, self._content(commit, mine, plans, results))
+
+    def _content(
+        self,
+        commit: str | None,
+        mine: Sequence[Standing],
+        plans: Sequence[Sequence[Plan]],
+        results: Sequence[compare.Result],
+    ) -> dict[str, Any]:
+        ran = [plan[-1] for plan in plans]
+        sides = [
+            {"source": plan.source, "key": plan.key, "result": result.digest}
+            for plan, result in zip(ran, results, strict=True)
+        ]
+        return {
+            "commit": commit,
+            "date": datetime.now(UTC).date().isoformat(),
+            "profile": self.profile,
+            "seed": self.seed,
+            "parameters": ran[1].parameters,
+            "earlier": sides[0],
+            "today": sides[1],
+            "measurements": len(results[1].measurements),
+            "outputs": results[1].n_outputs,
+            "records": [
+                {
+                    "profile": s.run.profile,
+                    "seed": s.run.seed,
+                    "earlier": a.source,
+                    "today": b.source,
+                }
+                for s, a, b in zip(mine, plans[0][:-1], plans[1][:-1], strict=True)
+            ],
+            "machine": {"processor": processor(), "cores": os.cpu_count()},
+            "versions": ran[1].versions,
+            "device": ran[1].device,
+        }
+
+
+class _Unequal(Exception):
+    """Why records are not confirmed."""
+
+
+def _made_with(earlier: Side, left: Sequence[Standing]) -> list[Standing]:
+    """The records whose source this code gives."""
+    plans = earlier.plans([s.name for s in left])
+    if plans is None:
+        return []
+    return [s for s, p in zip(left, plans, strict=True) if p.source == s.record["source"]]
+
+
+def _planned(side: Side, names: Sequence[tuple[str, str, int]]) -> list[Plan]:
+    plans = side.plans(names)
+    if plans is None:
+        paper, profile, seed = names[-1]
+        raise _Unequal(f"{side.name} cannot plan {paper} at {profile}, seed {seed}")
+    return plans
+
+
+def _check_sizes(name: tuple[str, str, int], then: Plan, now: Plan) -> None:
+    """_Unequal if more than code differs between the two: parameters, or data."""
+    changed = sorted(
+        k
+        for k in {*then.parameters, *now.parameters}
+        if then.parameters.get(k) != now.parameters.get(k)
+    )
+    changed += ["data"] if then.data != now.data else []
+    if changed:
+        raise _Unequal(
+            f"sizes changed at {name[1]} ({', '.join(changed)}), and a confirmation speaks for "
+            "code alone; record these runs again"
+        )
+
+
+def _told(found: Sequence[Standing]) -> str:
+    """Records in few words: `zhang2019 laptop seeds 0, 1`."""
+    profiles_of: dict[str, list[str]] = {}
+    for s in found:
+        profiles_of.setdefault(s.run.profile, []).append(str(s.run.seed))
+    seeds = "; ".join(f"{name} seeds {', '.join(s)}" for name, s in profiles_of.items())
+    return f"{found[0].run.paper} {seeds}"
+
+
+def processor() -> str:
+    """The processor's model, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next((m for m in models if m), "") or platform.processor() or platform.machine()
