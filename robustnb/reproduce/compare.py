@@ -15,6 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from robustnb.errors import RunError
 from robustnb.lesson.measurement import MIME, decode_arm, measurements_of
 from robustnb.provenance import digest
 from robustnb.reproduce import convert
@@ -68,11 +69,16 @@ class Result:
 
 
 def read(folder: Path) -> Result:
-    """What a finished run in `folder` measured and showed."""
+    """What a finished run in `folder` measured and showed; RunError if that cannot be read."""
     import nbformat
 
-    notebook = nbformat.read(folder / NOTEBOOK, as_version=4)
-    return result_of(notebook)
+    try:
+        return result_of(nbformat.read(folder / NOTEBOOK, as_version=4))
+    except ValueError as error:
+        raise RunError(
+            f"the run in {folder} cannot be compared: {error}; remove the folder to run it again, "
+            "or record these runs again"
+        ) from None
 
 
 def result_of(notebook: Any) -> Result:
@@ -80,8 +86,8 @@ def result_of(notebook: Any) -> Result:
     found = []
     for number, cell in enumerate(convert.code_cells(notebook), 1):
         texts = tuple(_texts(cell.outputs))
-        if texts:
-            measured = {f"{m['claim']}.{m['part']}": m for m in measurements_of({"cells": [cell]})}
+        measured = {f"{m['claim']}.{m['part']}": m for m in measurements_of({"cells": [cell]})}
+        if texts or measured:
             lines = cell.source.strip().splitlines()
             found.append(Cell(number, lines[0] if lines else "", texts, measured))
     return Result(tuple(found))
@@ -104,6 +110,13 @@ def _texts(outputs: Sequence[Any]) -> list[tuple[str, str]]:
                 if kind != MIME and not kind.startswith("image/")
             ]
     return found
+
+
+def unequal(earlier: Result, today: Result) -> str | None:
+    """Why two results do not count as equal; None if they do."""
+    if not today.n_outputs:
+        return "nothing is shown as text, so there is nothing to compare"
+    return difference(earlier, today)
 
 
 def difference(earlier: Result, today: Result) -> str | None:

@@ -15,15 +15,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import robustnb
 from robustnb.errors import RobustnbError, UsageError
-from robustnb.reproduce import batch, compare, confirmations, history, profiles
+from robustnb.reproduce import batch, compare, confirmations, history, profiles, records
 from robustnb.reproduce.batch import Report
 from robustnb.reproduce.project import Project
-from robustnb.reproduce.records import CURRENT, Standing, standings
+from robustnb.reproduce.records import CURRENT, Standing
 from robustnb.reproduce.sides import Plan, Side
+
+Pair = tuple[Plan, Plan]  # a run as the earlier code plans it, and as today's does
 
 
 def confirm(
@@ -71,25 +72,23 @@ class _Work:
 
     def paper(self, paper: str) -> None:
         """Confirm one paper's records; RobustnbError names those that stay stale."""
-        left = [s for s in standings(self.project, [paper]) if s.state != CURRENT]
+        left = [s for s in records.standings(self.project, [paper]) if s.state != CURRENT]
         if not left:
             self.report(f"{paper}: no record was made with earlier code")
             return
-        kept, problems = [], []
+        kept: list[confirmations.Json] = []
+        problems: list[str] = []
         for code in self._earlier_codes(left):
             with code as (earlier, commit):
                 mine = _made_with(earlier, left)
-                if not mine:
-                    continue
-                left = [s for s in left if s not in mine]
-                try:
-                    kept.append(self._confirmation(earlier, commit, mine))
-                except _Unequal as reason:
-                    problems.append(f"{_told(mine)}: {reason}; these records stay stale")
+                if mine:
+                    left = [s for s in left if s not in mine]
+                    kept += self._confirm(earlier, commit, mine, problems)
             if not left:
                 break
         if left:
             problems.append(self._no_code(left))
+            kept += _unique(s.confirmation for s in left if s.confirmation is not None)
         path = confirmations.keep(self.project, paper, kept)
         if kept:
             self.report(f"wrote {path.relative_to(self.project.root)}")
@@ -137,72 +136,77 @@ class _Work:
             f"{sources}"
         )
 
-    def _confirmation(
-        self, earlier: Side, commit: str | None, mine: Sequence[Standing]
-    ) -> dict[str, Any]:
-        """Run both codes and compare them; _Unequal says what keeps `mine` from being confirmed."""
+    def _confirm(
+        self, earlier: Side, commit: str | None, mine: Sequence[Standing], problems: list[str]
+    ) -> list[confirmations.Json]:
+        """The confirmation of `mine`, if any; what keeps records from it goes to `problems`."""
         paper = mine[0].run.paper
         code = Path(robustnb.__file__).parents[1]
-        today = self._side("today's code", code, self.project.root, "today")
-        names = [*(s.name for s in mine), (paper, self.profile, self.seed)]
-        plans = [_planned(side, names) for side in (earlier, today)]
-        for name, then, now in zip(names, *plans, strict=True):
-            _check_sizes(name, then, now)
-        results = []
-        for side, (*_, plan) in zip((earlier, today), plans, strict=True):
-            self.report(f"{paper}: running {side.name} at {self.profile}, seed {self.seed}")
-            results.append(compare.read(side.run(paper, self.profile, self.seed, plan)))
-        then, now = results
-        where = f"{earlier.name} and today's differ at {self.profile}, seed {self.seed}"
-        if (different := compare.difference(then, now)) is not None:
-            raise _Unequal(f"{where}: {different}")
-        if not now.n_outputs:
-            raise _Unequal(f"{paper} shows no text at {self.profile}, so nothing can be compared")
+        sides = (earlier, self._side("today's code", code, self.project.root, "today"))
+        pairs = _planned(sides, [*(s.name for s in mine), (paper, self.profile, self.seed)])
+        found = list(zip(mine, pairs[:-1], strict=True))
+        fit = [(s, pair) for s, pair in found if not _changed_sizes(pair)]
+        resized = [(s, pair) for s, pair in found if _changed_sizes(pair)]
+        if resized:
+            changed = _changed_sizes(resized[0][1])
+            problems.append(_cannot_speak([s for s, _ in resized], f"of the records: {changed}"))
+        if not fit:
+            return []
+        told = _told([s for s, _ in fit])
+        if changed := _changed_sizes(pairs[-1]):
+            problems.append(_cannot_speak([s for s, _ in fit], f"at {self.profile}: {changed}"))
+            return []
+        results = [self._result(side, plan) for side, plan in zip(sides, pairs[-1], strict=True)]
+        if reason := compare.unequal(*results):
+            where = f"{earlier.name} and today's differ at {self.profile}, seed {self.seed}"
+            problems.append(f"{told}: {where}: {reason}; these records stay stale")
+            return []
+        n, outputs = len(results[1].measurements), results[1].n_outputs
         self.report(
-            f"{paper}: {len(now.measurements)} measurements and {now.n_outputs} text outputs are "
-            f"equal; {_told(mine)} confirmed"
+            f"{told}: confirmed, all measurements ({n}) and text outputs ({outputs}) are equal"
         )
-        return confirmations.sealed(paper, self._content(commit, mine, plans, results))
+        return [self._confirmation(commit, fit, pairs[-1], results)]
 
-    def _content(
+    def _result(self, side: Side, plan: Plan) -> compare.Result:
+        self.report(f"running {side.name} at {self.profile}, seed {self.seed}")
+        return compare.read(side.run(plan))
+
+    def _confirmation(
         self,
         commit: str | None,
-        mine: Sequence[Standing],
-        plans: Sequence[Sequence[Plan]],
+        fit: Sequence[tuple[Standing, Pair]],
+        ran: Pair,
         results: Sequence[compare.Result],
-    ) -> dict[str, Any]:
-        ran = [plan[-1] for plan in plans]
-        sides = [
+    ) -> confirmations.Json:
+        then, now = (
             {"source": plan.source, "key": plan.key, "result": result.digest}
             for plan, result in zip(ran, results, strict=True)
-        ]
-        return {
+        )
+        content = {
             "commit": commit,
             "date": datetime.now(UTC).date().isoformat(),
             "profile": self.profile,
             "seed": self.seed,
             "parameters": ran[1].parameters,
-            "earlier": sides[0],
-            "today": sides[1],
+            "changed": records.changed_modules(ran[0].closure, ran[1].closure),
+            "earlier": then,
+            "today": now,
             "measurements": len(results[1].measurements),
             "outputs": results[1].n_outputs,
             "records": [
                 {
                     "profile": s.run.profile,
                     "seed": s.run.seed,
-                    "earlier": a.source,
-                    "today": b.source,
+                    "earlier": earlier.source,
+                    "today": today.source,
                 }
-                for s, a, b in zip(mine, plans[0][:-1], plans[1][:-1], strict=True)
+                for s, (earlier, today) in fit
             ],
             "machine": {"processor": processor(), "cores": os.cpu_count()},
             "versions": ran[1].versions,
             "device": ran[1].device,
         }
-
-
-class _Unequal(Exception):
-    """Why records are not confirmed."""
+        return confirmations.sealed(ran[1].paper, content)
 
 
 def _made_with(earlier: Side, left: Sequence[Standing]) -> list[Standing]:
@@ -213,27 +217,37 @@ def _made_with(earlier: Side, left: Sequence[Standing]) -> list[Standing]:
     return [s for s, p in zip(left, plans, strict=True) if p.source == s.record["source"]]
 
 
-def _planned(side: Side, names: Sequence[tuple[str, str, int]]) -> list[Plan]:
-    plans = side.plans(names)
-    if plans is None:
-        paper, profile, seed = names[-1]
-        raise _Unequal(f"{side.name} cannot plan {paper} at {profile}, seed {seed}")
-    return plans
+def _planned(sides: Sequence[Side], names: Sequence[tuple[str, str, int]]) -> list[Pair]:
+    """Each run as both codes plan it; RobustnbError if one cannot."""
+    found = []
+    for side in sides:
+        plans = side.plans(names)
+        if plans is None:
+            paper, profile, seed = names[-1]
+            raise RobustnbError(
+                f"{side.name} cannot plan {paper} at {profile}, seed {seed}; name another --profile"
+            )
+        found.append(plans)
+    return list(zip(*found, strict=True))
 
 
-def _check_sizes(name: tuple[str, str, int], then: Plan, now: Plan) -> None:
-    """_Unequal if more than code differs between the two: parameters, or data."""
-    changed = sorted(
-        k
-        for k in {*then.parameters, *now.parameters}
-        if then.parameters.get(k) != now.parameters.get(k)
+def _changed_sizes(pair: Pair) -> str:
+    """What differs beside code: names of parameters, or data."""
+    then, now = pair
+    names = sorted({*then.parameters, *now.parameters})
+    changed = [n for n in names if then.parameters.get(n) != now.parameters.get(n)]
+    return ", ".join([*changed, *(["data"] if then.data != now.data else [])])
+
+
+def _cannot_speak(found: Sequence[Standing], sizes: str) -> str:
+    return (
+        f"{_told(found)}: sizes changed {sizes}; a confirmation speaks for code alone, so "
+        "record these runs again"
     )
-    changed += ["data"] if then.data != now.data else []
-    if changed:
-        raise _Unequal(
-            f"sizes changed at {name[1]} ({', '.join(changed)}), and a confirmation speaks for "
-            "code alone; record these runs again"
-        )
+
+
+def _unique(found: Iterable[confirmations.Json]) -> list[confirmations.Json]:
+    return list({str(c["seal"]): c for c in found}.values())
 
 
 def _told(found: Sequence[Standing]) -> str:

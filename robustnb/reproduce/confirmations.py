@@ -6,6 +6,7 @@
             commit               the earlier code's commit; null if a folder was given
             date, profile, seed  of the comparison
             parameters           with which both ran
+            changed[]            modules that differ between the two
             earlier, today       source and key of the two runs, and a digest of what they gave
             measurements, outputs  how many of each were compared
             records[]            profile and seed of each record, the source it was made with and
@@ -25,14 +26,15 @@ from typing import Any
 
 from robustnb.provenance import digest
 from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import Project
 
 Json = Mapping[str, Any]
 SourceOf = Callable[[str, str, int], str]  # today's source digest of a paper, a profile and a seed
 SCHEMA = 1
 _KEYS = frozenset({
-    "commit", "date", "profile", "seed", "parameters", "earlier", "today", "measurements",
-    "outputs", "records", "machine", "versions", "device", "seal",
+    "commit", "date", "profile", "seed", "parameters", "changed", "earlier", "today", "records",
+    "measurements", "outputs", "machine", "versions", "device", "seal",
 })  # fmt: skip
 
 
@@ -91,6 +93,8 @@ def _refusal(paper: str, record: Json, confirmation: Any, source_of: SourceOf) -
         return "confirmation refused: its file is damaged"
     if confirmation["seal"] != _seal(paper, confirmation):
         return "confirmation refused: edited after it was written"
+    if confirmation["profile"] not in NAMES:
+        return "confirmation refused: its file is damaged"
     profile, seed = record["profile"], record["seed"]
     entries = [e for e in confirmation["records"] if (e["profile"], e["seed"]) == (profile, seed)]
     if not entries or entries[0]["earlier"] != record["source"]:

@@ -75,10 +75,14 @@ def stand(project: Project, record: Json, plan: PlanOf) -> Standing:
     return Standing(record, run, CONFIRMED, why, confirmation)
 
 
+def changed_modules(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Modules of two closures that differ, or are in one of them alone."""
+    return sorted(m for m in {*then, *now} if then.get(m) != now.get(m))
+
+
 def _changes(record: Json, run: keys.Run) -> str:
     """What of today's run differs from the record: parameters, data, modules, else code cells."""
-    then, now = record.get("closure", {}), run.closure
-    modules = sorted(m for m in {*then, *now} if then.get(m) != now.get(m))
+    modules = changed_modules(record.get("closure", {}), run.closure)
     told = []
     if record["parameters"] != run.overrides:
         told.append("parameters")

@@ -23,8 +23,8 @@ from robustnb.reproduce import keys, profiles, project
 home = project.find()
 sizes = profiles.load(home.notebooks)
 runs = [keys.plan(home, paper, sizes[size], seed) for paper, size, seed in json.loads(sys.argv[1])]
-names = ("source", "key", "data", "overrides", "versions", "device")
-facts = [{name: getattr(run, name) for name in names} for run in runs]
+names = ["paper", "profile", "seed", "source", "key", "closure", "data", "versions", "device"]
+facts = [{name: getattr(run, name) for name in [*names, "overrides"]} for run in runs]
 print(json.dumps({"package": robustnb.__file__, "runs": facts}))
 """
 _KERNEL = """
@@ -41,8 +41,12 @@ print("".join(output["text"] for output in cell.outputs if output.get("name") ==
 class Plan:
     """What a side's own `keys.plan` says of a run, and the values of all its parameters."""
 
+    paper: str
+    profile: str
+    seed: int
     source: str
     key: str
+    closure: dict[str, str]
     data: dict[str, Any]
     versions: dict[str, str]
     device: str
@@ -104,7 +108,7 @@ class Side:
         declared = convert.parameters(convert.convert(path), where=path.name)
         return {name: parameter.default for name, parameter in declared.items()}
 
-    def run(self, paper: str, profile: str, seed: int, plan: Plan) -> Path:
+    def run(self, plan: Plan) -> Path:
         """Run a notebook unless it has been, and return the folder of the finished run.
 
         Raises RunError when it does not run to its end, RobustnbError when it was not run by this
@@ -116,10 +120,10 @@ class Side:
         self._check_package(kernel.stdout.strip())
         module, _, function = self._entry().partition(":")
         start = f"from {module} import {function}; {function}()"
-        size = ("--profile", profile, "--seed", str(seed))
-        done = self._python("-c", start, "run", paper, *size)
+        size = ("--profile", plan.profile, "--seed", str(plan.seed))
+        done = self._python("-c", start, "run", plan.paper, *size)
         if done.returncode:
-            raise RunError(f"{self.name} did not run {paper}: {_end_of(done.stderr)}")
+            raise RunError(f"{self.name} did not run {plan.paper}: {_end_of(done.stderr)}")
         folder = Path(done.stdout.strip().splitlines()[-1]).parent
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         if record["source"] != plan.source:
