@@ -14,6 +14,7 @@ from typing import Any
 
 from robustnb.errors import RobustnbError, RunError
 from robustnb.reproduce import convert
+from robustnb.reproduce.execute import RECORD
 
 _ENTRY = "robustnb.reproduce.main:main"
 _PLAN = """
@@ -114,6 +115,9 @@ class Side:
         Raises RunError when it does not run to its end, RobustnbError when it was not run by this
         code.
         """
+        there = self.build.glob(f"runs/*/{plan.paper}/seed{plan.seed}-{plan.key}/{RECORD}")
+        if (found := next(there, None)) is not None:
+            return found.parent
         kernel = self._python("-c", _KERNEL)
         if kernel.returncode:
             raise RunError(f"{self.name}: no kernel started; {_end_of(kernel.stderr)}")
@@ -125,7 +129,7 @@ class Side:
         if done.returncode:
             raise RunError(f"{self.name} did not run {plan.paper}: {_end_of(done.stderr)}")
         folder = Path(done.stdout.strip().splitlines()[-1]).parent
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if record["source"] != plan.source:
             raise RobustnbError(f"{self.name} changed while it ran; say the command again")
         return folder
