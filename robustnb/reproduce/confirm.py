@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import robustnb
-from robustnb.errors import RobustnbError, UsageError
+from robustnb.errors import RobustnbError, RunError, UsageError
 from robustnb.reproduce import batch, compare, confirmations, history, profiles, records
 from robustnb.reproduce.batch import Report
 from robustnb.reproduce.project import Project
@@ -143,7 +143,8 @@ class _Work:
         paper = mine[0].run.paper
         code = Path(robustnb.__file__).parents[1]
         sides = (earlier, self._side("today's code", code, self.project.root, "today"))
-        pairs = _planned(sides, [*(s.name for s in mine), (paper, self.profile, self.seed)])
+        names = [*(s.name for s in mine), (paper, self.profile, self.seed)]
+        pairs = list(zip(*(side.plans(names) for side in sides), strict=True))
         found = list(zip(mine, pairs[:-1], strict=True))
         fit = [(s, pair) for s, pair in found if not _changed_sizes(pair)]
         resized = [(s, pair) for s, pair in found if _changed_sizes(pair)]
@@ -211,24 +212,11 @@ class _Work:
 
 def _made_with(earlier: Side, left: Sequence[Standing]) -> list[Standing]:
     """The records whose source this code gives."""
-    plans = earlier.plans([s.name for s in left])
-    if plans is None:
+    try:
+        plans = earlier.plans([s.name for s in left])
+    except RunError:  # it knew no such paper or profile yet
         return []
     return [s for s, p in zip(left, plans, strict=True) if p.source == s.record["source"]]
-
-
-def _planned(sides: Sequence[Side], names: Sequence[tuple[str, str, int]]) -> list[Pair]:
-    """Each run as both codes plan it; RobustnbError if one cannot."""
-    found = []
-    for side in sides:
-        plans = side.plans(names)
-        if plans is None:
-            paper, profile, seed = names[-1]
-            raise RobustnbError(
-                f"{side.name} cannot plan {paper} at {profile}, seed {seed}; name another --profile"
-            )
-        found.append(plans)
-    return list(zip(*found, strict=True))
 
 
 def _changed_sizes(pair: Pair) -> str:

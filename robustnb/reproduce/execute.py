@@ -188,13 +188,8 @@ def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
     return warnings
 
 
-def make_record(
-    run: Run, notebook: Any, usage: Usage, warnings: list[str], root: Path
-) -> dict[str, Any]:
-    """The run's record: all that the ledger needs of it, as JSON.
-
-    The commit of the checkout at `root`, if it has one, is a note of where the code is.
-    """
+def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> dict[str, Any]:
+    """The run's record: all that the ledger needs of it, as JSON."""
     from robustnb.lesson.measurement import measurements_of
 
     return {
@@ -210,7 +205,6 @@ def make_record(
         "parameters": run.overrides,
         "versions": run.versions,
         "device": run.device,
-        "commit": history.commit(root),
         "cost": {
             "cpu_seconds": round(usage.cpu_seconds, 1),
             "wall_seconds": round(usage.wall_seconds, 1),
@@ -256,7 +250,8 @@ def execute(
         executed = nbformat.read(output, as_version=4)
         _audit_output(executed, run)
         warnings = _clean(executed, run, project.root)
-        record = make_record(run, executed, usage, warnings, project.root)
+        record = make_record(run, executed, usage, warnings)
+        record["commit"] = history.commit(project.root)
         executed.metadata["robustnb"] = {
             **executed.metadata.get("robustnb", {}),
             "run": {name: value for name, value in record.items() if name != "measurements"},

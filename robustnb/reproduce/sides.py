@@ -91,11 +91,11 @@ class Side:
                 "let PYTHONPATH win (no -I or -E, and no .pth file that puts a path first)"
             )
 
-    def plans(self, names: Sequence[tuple[str, str, int]]) -> list[Plan] | None:
-        """This code's own plans of runs (paper, profile, seed); None if it knows no such runs."""
+    def plans(self, names: Sequence[tuple[str, str, int]]) -> list[Plan]:
+        """This code's own plans of runs (paper, profile, seed); RunError if it knows no such."""
         done = self._python("-c", _PLAN, json.dumps(names))
         if done.returncode:
-            return None
+            raise RunError(f"{self.name} cannot plan these runs: {_end_of(done.stderr)}")
         told = json.loads(done.stdout)
         self._check_package(told["package"])
         return [
@@ -119,9 +119,8 @@ class Side:
         if (found := next(there, None)) is not None:
             return found.parent
         kernel = self._python("-c", _KERNEL)
-        if kernel.returncode:
-            raise RunError(f"{self.name}: no kernel started; {_end_of(kernel.stderr)}")
-        self._check_package(kernel.stdout.strip())
+        if kernel.returncode == 0:  # else the run tells itself why its kernel does not start
+            self._check_package(kernel.stdout.strip())
         module, _, function = self._entry().partition(":")
         start = f"from {module} import {function}; {function}()"
         size = ("--profile", plan.profile, "--seed", str(plan.seed))
