@@ -26,6 +26,8 @@ from robustnb.reproduce.sides import Plan, Side
 
 Pair = tuple[Plan, Plan]  # a run as the earlier code plans it, and as today's does
 
+_TOLD_EVERY = 10  # commits
+
 
 def confirm(
     project: Project,
@@ -80,7 +82,7 @@ class _Work:
         problems: list[str] = []
         for code in self._earlier_codes(left):
             with code as (earlier, commit):
-                mine = _made_with(earlier, left)
+                mine = _made_with(earlier, left, given=self.old is not None)
                 if mine:
                     left = [s for s in left if s not in mine]
                     kept += self._confirm(earlier, commit, mine, problems)
@@ -109,10 +111,12 @@ class _Work:
         record = self.project.records / profile / paper / f"seed{seed}.json"
         self.report(f"looking for the code that made {_told(left)}")
         found = history.candidates(self.project.root, first.record.get("commit"), record)
-        return (self._unpacked(commit) for commit in found)
+        return (self._unpacked(n, commit) for n, commit in enumerate(found))
 
     @contextmanager
-    def _unpacked(self, commit: str) -> Iterator[tuple[Side, str | None]]:
+    def _unpacked(self, tried: int, commit: str) -> Iterator[tuple[Side, str | None]]:
+        if tried and tried % _TOLD_EVERY == 0:
+            self.report(f"  {tried} commits tried, now {commit[:12]}")
         folder = self.home.build / "tmp" / f"{commit[:12]}.{os.getpid()}"
         try:
             code = history.unpack(self.project.root, commit, folder)
@@ -210,11 +214,13 @@ class _Work:
         return confirmations.sealed(ran[1].paper, content)
 
 
-def _made_with(earlier: Side, left: Sequence[Standing]) -> list[Standing]:
-    """The records whose source this code gives."""
+def _made_with(earlier: Side, left: Sequence[Standing], *, given: bool) -> list[Standing]:
+    """The records whose source this code gives; code that was `given` must know of such runs."""
     try:
         plans = earlier.plans([s.name for s in left])
-    except RunError:  # it knew no such paper or profile yet
+    except RunError:  # code of the history may be older than a paper or a profile
+        if given:
+            raise
         return []
     return [s for s, p in zip(left, plans, strict=True) if p.source == s.record["source"]]
 

@@ -219,6 +219,10 @@ def test_without_history_it_asks_for_a_checkout_and_takes_one(refactored, commit
     assert code == 1 and "did not make them" in err
     code, _, err = robustnb(refactored, "records", "confirm", "--old", str(committed / "notebooks"))
     assert code == 2 and "is no checkout" in err
+    broken = refactored.parent / "broken"
+    shutil.copytree(committed, broken, ignore=shutil.ignore_patterns("build", "toy2020.md"))
+    code, _, err = robustnb(refactored, "records", "confirm", "--old", str(broken))
+    assert code == 5 and "the earlier code cannot plan" in err and "'toy2020'" in err
     code, _, err = robustnb(refactored, "records", "confirm", "--old", str(committed))
     assert code == 0, err
     assert states(refactored) == {"0, 1": "confirmed"}
