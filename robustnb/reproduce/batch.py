@@ -82,6 +82,20 @@ def _holder(project: Project) -> str:
         return ""
 
 
+@contextmanager
+def owned(project: Project) -> Iterator[dict[str, str]]:
+    """Environment of processes that are ended with this block, or by the next `lock` if it died.
+
+    The caller holds `lock`.
+    """
+    token = uuid.uuid4().hex
+    write_atomically(_owner_file(project), json.dumps({"token": token}))
+    try:
+        yield {_TOKEN: token}
+    finally:
+        _end_orphans(project)
+
+
 def _owner_file(project: Project) -> Path:
     return project.build / "batch.json"
 

@@ -16,19 +16,15 @@ import click
 from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
+from robustnb.reproduce.cli_options import complete_papers as _complete_papers
+from robustnb.reproduce.cli_options import json_option
+from robustnb.reproduce.cli_options import say as _say
+from robustnb.reproduce.cli_records import records_group
 from robustnb.reproduce.limits import SILENCE_SECONDS, Limits
 from robustnb.reproduce.project import Project, find
 
 _INTERRUPTED = 130
 _MOST_SEEDS = 10_000
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _complete_papers(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:
-    return [name for name in find().papers() if name.startswith(start)]
 
 
 def _complete_claims(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:
@@ -91,9 +87,6 @@ def _limited(command: Callable[..., None]) -> Callable[..., None]:
     return silence_option(timeout_option(command))
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
 _EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 
 
@@ -101,6 +94,9 @@ _EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 @click.version_option(__version__, prog_name="robustnb")
 def cli() -> None:
     """Re-run and re-check the papers of the book."""
+
+
+cli.add_command(records_group)
 
 
 @cli.command("list")

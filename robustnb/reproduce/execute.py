@@ -16,7 +16,7 @@ from typing import Any
 from robustnb import unfinished
 from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
-from robustnb.reproduce import calibration, cells, convert
+from robustnb.reproduce import calibration, cells, convert, history
 from robustnb.reproduce import status as statuses
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
@@ -287,6 +287,7 @@ def _execute(
     _check_audit(facts, run)
     warnings = _clean(executed, run, MachinePaths(project))
     record = make_record(run, executed, usage, warnings, facts["python"])
+    record["commit"] = history.commit(project.root)
     executed.metadata["robustnb"] = {
         **executed.metadata.get("robustnb", {}),
         "run": {name: value for name, value in record.items() if name != "measurements"},

@@ -7,7 +7,8 @@
         parts.<part>                        the registered part, and under `profiles` its verdicts
             .why                            the runs behind it: id, arms, n and means
             .local                          a local run against the committed ones
-    runs.<id>                               key, source, parameters, data, versions, stale
+    runs.<id>                               key, source, parameters, data, versions, and whether
+                                            its code is earlier: stale, or confirmed (how)
     totals                                  overall, per profile and per paper
 
 A claim at a profile is its weakest part among those that can speak there; a part not judged at a
@@ -24,7 +25,7 @@ from typing import Any
 from robustnb.reproduce.claims import EXACT, PROFILES, Claim, Paper, Part, digest
 from robustnb.reproduce.claims import unregistered_changes as changes
 from robustnb.reproduce.estimands import per_seed
-from robustnb.reproduce.outcomes import Record, open_records, speaking
+from robustnb.reproduce.outcomes import Record, confirmation_behind, open_records, speaking
 from robustnb.reproduce.verdict import (
     ESTIMATE,
     GROUPS,
@@ -50,16 +51,18 @@ def ledger(
     registry: Mapping[str, Paper],
     records: Sequence[Mapping[str, Any]],
     sources: Mapping[tuple[str, str, int], str],
+    confirmed: Mapping[tuple[str, str, int], Json] | None = None,
     *,
     draws: int = DRAWS,
 ) -> Json:
     """Judge every registered part at every profile from the records' raw outcomes.
 
     records: JSON records, each with an "origin" of "record" (committed) or "run" (local).
-    sources: today's source digest by (paper, profile, seed); another one flags a record as stale.
+    sources: today's source digest by (paper, profile, seed); another one flags a record as stale,
+    unless `confirmed` says, by the same names, how the earlier code was found equal to today's.
     Returns plain JSON types; equal input gives equal output.
     """
-    opened = open_records(records, sources)
+    opened = open_records(records, sources, confirmed or {})
     verdicts: Verdicts = {}
     for profile in PROFILES:
         items = [
@@ -124,6 +127,7 @@ def _claim(paper: Paper, claim: Claim, records: Sequence[Record], verdicts: Verd
         "profiles": at,
         "beyond": [p.id for p in claim.parts if not can_speak(p, profile)],
         "stale": any(r.stale for r in speaking(records, paper.id, profile)),
+        "confirmed": confirmation_behind(speaking(records, paper.id, profile)),
         "parts": {part.id: _part(paper, part, records, verdicts[part.id]) for part in claim.parts},
     }
 
@@ -201,6 +205,7 @@ def _part(
         shown = verdicts[profile].to_json()
         shown["why"] = [r.why(part) for r in behind]
         shown["stale"] = any(r.stale for r in behind)
+        shown["confirmed"] = confirmation_behind(behind)
         shown["local"] = _local(part, records, profile)
         profiles[profile] = shown
     return {**plain, "digest": digest(part), "profiles": profiles}

@@ -17,15 +17,26 @@ from robustnb.reproduce.evidence import Run
 Json = Mapping[str, Any]
 
 
+def confirmation_behind(records: Iterable[Record]) -> Json | None:
+    """The oldest confirmation among the records; None if none needed one."""
+    found = [record.confirmed for record in records if record.confirmed is not None]
+    return min(found, key=lambda confirmed: str(confirmed["date"]), default=None)
+
+
 class Record:
     """One finished run as its record tells it; origin is "record" (committed) or "run" (local)."""
 
-    def __init__(self, plain: Json, source: str | None) -> None:
-        """Open a JSON record; it is stale if today's `source` digest is another one."""
+    def __init__(self, plain: Json, source: str | None, confirmed: Json | None = None) -> None:
+        """Open a JSON record; it is stale if today's `source` digest is another one.
+
+        `confirmed` says how a committed record of earlier code was confirmed, which keeps it.
+        """
         self.plain = plain
         self.paper, self.profile = str(plain["paper"]), str(plain["profile"])
         self.seed, self.origin = int(plain["seed"]), str(plain.get("origin", "record"))
-        self.stale = source is not None and source != plain.get("source")
+        earlier = source is not None and source != plain.get("source")
+        self.confirmed = confirmed if earlier and self.origin == "record" else None
+        self.stale = earlier and self.confirmed is None
         self.id = f"{self.paper}/{self.profile}/seed{self.seed}/{self.origin}"
 
     @cached_property
@@ -100,11 +111,14 @@ class Record:
         """The run's key, code, parameters, data and machine."""
         names = ("key", "source", "parameters", "data", "versions", "device", "cost", "warnings")
         facts = {name: self.plain[name] for name in names if name in self.plain}
-        return {**facts, "stale": self.stale, "origin": self.origin, "seed": self.seed}
+        standing = {"stale": self.stale, "confirmed": self.confirmed}
+        return {**facts, **standing, "origin": self.origin, "seed": self.seed}
 
 
 def open_records(
-    records: Sequence[Json], sources: Mapping[tuple[str, str, int], str]
+    records: Sequence[Json],
+    sources: Mapping[tuple[str, str, int], str],
+    confirmed: Mapping[tuple[str, str, int], Json],
 ) -> list[Record]:
     """The admissible records in a fixed order; custom runs never count.
 
@@ -115,7 +129,7 @@ def open_records(
         if plain.get("custom"):
             continue
         name = (str(plain["paper"]), str(plain["profile"]), int(plain["seed"]))
-        record = Record(plain, sources.get(name))
+        record = Record(plain, sources.get(name), confirmed.get(name))
         if record.id in found:
             raise RunError(f"two records for {record.id}; remove one")
         found[record.id] = record

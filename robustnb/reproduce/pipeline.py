@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError
-from robustnb.reproduce import batch, book, cluster, keys
+from robustnb.reproduce import batch, book, cluster, confirmations, keys, records
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.ledger import ledger as judge
@@ -27,11 +27,6 @@ def _load(path: Path) -> dict[str, Any]:
     return record
 
 
-def _committed(project: Project) -> list[dict[str, Any]]:
-    paths = sorted(project.records.glob("*/*/seed*.json"))
-    return [{**_load(path), "origin": "record"} for path in paths]
-
-
 def _local(project: Project) -> list[dict[str, Any]]:
     """Records of the admissible runs of this checkout: only those of today's code and machine."""
     found = []
@@ -45,23 +40,20 @@ def _local(project: Project) -> list[dict[str, Any]]:
     return found
 
 
-def _sources(
-    project: Project, records: Sequence[dict[str, Any]]
-) -> dict[tuple[str, str, int], str]:
-    profiles = load_profiles(project.notebooks)
-    names = {(r["paper"], r["profile"], int(r["seed"])) for r in records}
-    return {
-        (paper, profile, seed): keys.plan(project, paper, profiles[profile], seed).source
-        for paper, profile, seed in sorted(names)
-    }
-
-
 def draw_ledger(project: Project, *, committed_only: bool = False) -> dict[str, Any]:
     """The ledger of the registry, the committed records and (unless told otherwise) the runs."""
-    records = _committed(project)
+    found = records.committed(project)
+    plan = records.planner(project)
+    confirmed = {}
+    for record in found:
+        standing = records.stand(project, record, plan)
+        if standing.confirmation is not None:
+            confirmed[standing.name] = confirmations.shown(standing.confirmation)
     if not committed_only:
-        records += _local(project)
-    return judge(load_all(project.claims), records, _sources(project, records))
+        found += _local(project)
+    names = {(r["paper"], r["profile"], int(r["seed"])) for r in found}
+    sources = {name: plan(*name).source for name in sorted(names)}
+    return judge(load_all(project.claims), found, sources, confirmed)
 
 
 def reproduce(

@@ -114,11 +114,10 @@ def _part_row(part: Json) -> list[str]:
     )
     p = wording.p_values(found)
     details = [wording.sample(part, found), f"p = {p}".replace("= <", "<") if p else ""]
-    stale = "recorded with earlier code" if found["stale"] else ""
     return [
         wording.stacked(part["title"], f"paper: {paper}" if paper else ""),
         wording.stacked(result or "–", ", ".join(text for text in details if text)),
-        wording.stacked(f"{wording.badge(found)} {profile}", stale),
+        wording.stacked(f"{wording.badge(found)} {profile}", wording.age(found)),
     ]
 
 
@@ -271,7 +270,7 @@ def _costs(ledger: Json, page: Page, paper: str = "") -> str:
         mean = {k: _mean_cost(runs, k) for k in ("cpu_seconds", "wall_seconds", "peak_mb")}
         rows.append(
             [
-                name,
+                wording.stacked(name, ", ".join(sorted({wording.age(r) for r in runs} - {""}))),
                 profile,
                 str(len(runs)),
                 f"{mean['cpu_seconds']:.0f}",

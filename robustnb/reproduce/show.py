@@ -149,10 +149,11 @@ def _why_part(name: str, part: Json) -> list[str]:
 
 
 def _why_run(name: str, run: Json) -> list[str]:
-    stale = ", recorded with earlier code" if run["stale"] else ""
+    age = wording.age(run)
     return [
         "",
-        f"  run {name}: key {run['key']}, code and data {run['source']}{stale}",
+        f"  run {name}: key {run['key']}, code and data {run['source']}"
+        + (f", {age}" if age else ""),
         f"    parameters {json.dumps(run['parameters'], sort_keys=True)}",
         f"    data {', '.join(run.get('data', {})) or 'none'}",
         f"    on {run['device']}, "

@@ -79,6 +79,18 @@ def number(quoted: Json) -> str:
     return f"{quoted['printed']} ({quoted['provenance']})"
 
 
+def age(entry: Json) -> str:
+    """Whether what a run or a verdict rests on was recorded with earlier code; else empty."""
+    if entry["stale"]:
+        return "recorded with earlier code"
+    if (confirmed := entry["confirmed"]) is None:
+        return ""
+    return (
+        f"recorded with earlier code, confirmed equal on {confirmed['date']} "
+        f"at {confirmed['profile']}"
+    )
+
+
 def sample(part: Json, verdict: Json) -> str:
     """What the verdict replicates over."""
     if not verdict["n_seeds"] or part["kind"] in EXACT:

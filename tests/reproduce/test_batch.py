@@ -237,3 +237,21 @@ def _belongs(process, toy):
         return process.environ().get("ROBUSTNB_BUILD") == str(toy.build)
     except psutil.Error:
         return False
+
+
+def test_what_a_block_owns_ends_with_it_and_with_the_next_lock(toy):
+    def start(token):
+        waits = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return subprocess.Popen(waits, env={**os.environ, **token})
+
+    with batch.lock(toy):
+        with batch.owned(toy) as token:
+            inside = start(token)
+        assert not psutil.pid_exists(inside.pid)
+        died = batch.owned(toy)
+        left, stranger = start(died.__enter__()), start({})  # a block that is never left
+    with batch.lock(toy):
+        assert not psutil.pid_exists(left.pid) and stranger.poll() is None
+    stranger.kill()
+    for process in (inside, left, stranger):
+        process.wait()

@@ -12,7 +12,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import profiles, status
+from robustnb.reproduce import history, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
@@ -50,6 +50,15 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     expected = cost["cpu_seconds"] / cost["calibration_seconds"] * REFERENCE_SECONDS
     assert cost["reference_seconds"] == pytest.approx(expected, rel=0.05)
     assert left_over(shared_toy) == []
+
+
+def test_a_record_names_the_commit_of_its_code_outside_of_the_key(toy, finished, monkeypatch):
+    assert json.loads((finished / "record.json").read_text())["commit"] is None
+    monkeypatch.setattr(history, "commit", lambda root: f"commit of {root.name}")
+    folder = run(toy)
+    record = json.loads((folder / "record.json").read_text())
+    assert record["commit"] == f"commit of {toy.root.name}"
+    assert folder.name == finished.name
 
 
 def test_a_finished_run_is_not_repeated(shared_toy, finished):
