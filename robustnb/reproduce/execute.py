@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import convert
 from robustnb.reproduce.files import sweep_dead, write_atomically
 from robustnb.reproduce.keys import Run
+from robustnb.reproduce.machine import processor
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
 from robustnb.reproduce.status import Status
@@ -27,12 +29,14 @@ from robustnb.reproduce.status import Status
 NOTEBOOK = "x.ipynb"
 RECORD = "record.json"
 _START_SECONDS = 120
-# Appended for the run and dropped from the result: which modules and data were really used.
+# Appended for the run and dropped from the result: which modules, data and card were really used.
 _AUDIT = """
 import json, sys
 used = sorted(name for name in sys.modules if name.split(".")[0] == "robustnb")
 data = sys.modules["robustnb.data"].loaded() if "robustnb.data" in sys.modules else []
-print(json.dumps({"modules": used, "datasets": sorted(data)}))
+torch = sys.modules.get("torch")
+card = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else ""
+print(json.dumps({"modules": used, "datasets": sorted(data), "card": card}))
 """
 
 
@@ -139,8 +143,11 @@ def _papermill(notebook: Any, output: Path, run: Run, profile: Profile, log: Pat
             raise RunError(f"{run.name} {why}. The log is {log}") from None
 
 
-def _audit_output(notebook: Any, run: Run) -> None:
-    """Drop the audit cell; RunError if the run used what its key does not cover."""
+def _audit_output(notebook: Any, run: Run) -> str:
+    """Drop the audit cell and return the graphics card's name, empty if the run used none.
+
+    Raises RunError if the run used what its key does not cover.
+    """
     cell = notebook.cells.pop()
     used = json.loads("".join(output.get("text", "") for output in cell.outputs))
     outside = sorted(set(used["modules"]) - set(run.closure) - NAMES_OR_SHOWS)
@@ -155,6 +162,7 @@ def _audit_output(notebook: Any, run: Run) -> None:
             f"{run.name} loaded {', '.join(undeclared)}; name the parameter that chooses it under "
             "`robustnb: datasets:` in the notebook's header"
         )
+    return str(used["card"])
 
 
 def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
@@ -188,8 +196,10 @@ def _clean(notebook: Any, run: Run, root: Path) -> list[str]:
     return warnings
 
 
-def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> dict[str, Any]:
-    """The run's record: all that the ledger needs of it, as JSON."""
+def make_record(
+    run: Run, notebook: Any, usage: Usage, warnings: list[str], *, card: str = ""
+) -> dict[str, Any]:
+    """The run's record: all that the ledger needs of it, as JSON; `card` is the graphics card."""
     from robustnb.lesson.measurement import measurements_of
 
     return {
@@ -205,6 +215,8 @@ def make_record(run: Run, notebook: Any, usage: Usage, warnings: list[str]) -> d
         "parameters": run.overrides,
         "versions": run.versions,
         "device": run.device,
+        "made": datetime.now(UTC).date().isoformat(),
+        "processor": ", ".join(name for name in (card, processor()) if name),
         "cost": {
             "cpu_seconds": round(usage.cpu_seconds, 1),
             "wall_seconds": round(usage.wall_seconds, 1),
@@ -248,9 +260,9 @@ def execute(
         with _environment(environment), _papermill_log(log, status):
             usage = _measured(lambda: _papermill(notebook, output, run, profile, log))
         executed = nbformat.read(output, as_version=4)
-        _audit_output(executed, run)
+        card = _audit_output(executed, run)
         warnings = _clean(executed, run, project.root)
-        record = make_record(run, executed, usage, warnings)
+        record = make_record(run, executed, usage, warnings, card=card)
         executed.metadata["robustnb"] = {
             **executed.metadata.get("robustnb", {}),
             "run": {name: value for name, value in record.items() if name != "measurements"},

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 
 import pytest
 
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import profiles, status
+from robustnb.reproduce import machine, profiles, status
 from robustnb.reproduce.single import run_one
 
 SMALL = profiles.Profile("smoke", "here", "tests", 20.0, 1.0, {"toy2020": {}})
@@ -42,6 +43,7 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     assert {p.name for p in folder.iterdir()} == {"x.ipynb", "record.json"}
     assert record["measurements"][0]["arms"]["treated"]["n"] == 40
     assert record["cost"]["cpu_seconds"] > 0
+    assert date.fromisoformat(record["made"]) and record["processor"] == machine.processor()
     assert left_over(shared_toy) == []
 
 
