@@ -63,7 +63,9 @@ profile_option = click.option(
     help="Size of the run: smoke, laptop, gpu or paper.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Runs at a time."
+    "--jobs",
+    type=click.IntRange(1),
+    help="Runs at a time; by default one a core, as far as the free memory holds them.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -126,14 +128,14 @@ def reproduce_command(
     papers: tuple[str, ...],
     profile: str,
     seeds: list[int],
-    jobs: int,
+    jobs: int | None,
     fresh: bool,
     record: bool,
     extra: tuple[str, ...],
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
-    from robustnb.reproduce import show
+    from robustnb.reproduce import machine, show
     from robustnb.reproduce.pipeline import reproduce
 
     ledger = reproduce(
@@ -141,7 +143,7 @@ def reproduce_command(
         list(papers) or project.papers(),
         size,
         seeds,
-        jobs=jobs,
+        jobs=jobs or machine.jobs(size.memory_gb),
         fresh=fresh,
         record=record,
         extra=extra,
@@ -158,14 +160,24 @@ def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_ta
 
 
 @cli.command("book")
-@profile_option
+@click.option(
+    "--profile",
+    shell_complete=lambda *_: list(profile_table.NAMES),
+    help="Run the notebooks at this size and show these runs.",
+)
 @jobs_option
-def book_command(profile: str, jobs: int) -> None:
-    """Run what is missing, draw the ledger and build the book."""
-    project, size = _checked((), profile)
+def book_command(profile: str | None, jobs: int | None) -> None:
+    """Run what is missing, draw the ledger and build the book.
+
+    Without --profile the notebooks run at smoke, to check this machine, and each page shows the
+    best run at hand: a local one of a larger profile, else one kept with the book.
+    """
+    project, size = _checked((), profile or "smoke")
+    from robustnb.reproduce import machine
     from robustnb.reproduce.pipeline import make_book
 
-    page = make_book(project, size, jobs=jobs, report=_say)
+    jobs = jobs or machine.jobs(size.memory_gb)
+    page = make_book(project, size if profile else None, jobs=jobs, report=_say)
     click.echo(f"open {page}")
 
 

@@ -7,15 +7,16 @@ import shutil
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> bool:
-    """Write `text` through a temporary file; False, and nothing touched, if it is there already."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+def write_atomically(path: Path, content: str | bytes) -> bool:
+    """Write a file through a temporary one; False, and nothing touched, if it is there already."""
+    wanted = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == wanted:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with partial.open("wb") as stream:
+            stream.write(wanted)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)

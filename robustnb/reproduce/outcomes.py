@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,17 +15,23 @@ from robustnb.reproduce.estimands import Arm, arms_of
 from robustnb.reproduce.evidence import Run
 
 Json = Mapping[str, Any]
+State = Literal["current", "stale"]
+
+
+def state(record: Json, source: str | None) -> State:
+    """What a record is to today's code: stale if today's `source` digest is another one."""
+    return "current" if source is None or source == record.get("source") else "stale"
 
 
 class Record:
     """One finished run as its record tells it; origin is "record" (committed) or "run" (local)."""
 
     def __init__(self, plain: Json, source: str | None) -> None:
-        """Open a JSON record; it is stale if today's `source` digest is another one."""
+        """Open a JSON record; today's `source` digest decides its state."""
         self.plain = plain
         self.paper, self.profile = str(plain["paper"]), str(plain["profile"])
         self.seed, self.origin = int(plain["seed"]), str(plain.get("origin", "record"))
-        self.stale = source is not None and source != plain.get("source")
+        self.stale = state(plain, source) == "stale"
         self.id = f"{self.paper}/{self.profile}/seed{self.seed}/{self.origin}"
 
     @cached_property

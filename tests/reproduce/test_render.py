@@ -148,8 +148,8 @@ def test_a_local_run_is_set_beside_the_records(show, made):
     five = [made(seed) for seed in SEEDS]
     near, far = made(0, origin="run"), made(1, 0.2, 0.8, origin="run")
     text = block(show, [*five, near, far])
-    assert "the run on this machine (seed 0) gives +" in text
-    assert re.search(r"seed 0\) gives \S+ points, inside the records' 95 %", text)
+    assert "the laptop run on this machine (seed 0) gives +" in text
+    assert re.search(r"seed 0\) gives \S+ points, inside the records' 95 %.* \[\S+, \S+\]", text)
     assert re.search(r"seed 1\) gives \S+ points, outside the records' 95 %", text)
 
 
