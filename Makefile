@@ -1,9 +1,15 @@
-# make book [PROFILE=smoke|laptop|gpu]   install, run the notebooks, build the book
+# make book                              install, check this machine at smoke, build the book with
+#                                        the best run at hand for each page
+# make book PROFILE=smoke|laptop|gpu     run the notebooks at this size and show these runs
 # make test                              everything that must hold
+# make readme                            README's verdicts from book/records
+# make picture                           README's picture from the page it is on
 # make differential                      our attacks beside three other libraries' (optional)
+# JOBS=n: runs at a time; by default one a core, as far as the free memory holds them
 PYTHON ?= python3
-PROFILE ?= laptop
-JOBS ?= 2
+PROFILE ?=
+JOBS ?=
+WORDS := $(if $(JOBS),--jobs $(JOBS))
 VENV := .venv
 BIN := $(VENV)/bin
 BOOK := $(VENV)/.installed-book
@@ -12,11 +18,11 @@ PEERS := .venv-peers
 TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS=$(CURDIR)/build/test/models OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 NBVAL := --nbval-current-env --nbval-cell-timeout 120 -p no:cacheprovider
 
-.PHONY: help book test lint unit notebooks nbval readme benchmarks peers differential clean
+.PHONY: help book test lint unit notebooks nbval readme picture benchmarks peers differential clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robustnb needs Python 3.11 or newer; say make PYTHON=python3.12 ...")'
@@ -33,7 +39,7 @@ $(DEV): $(BOOK)
 	@touch $@
 
 book: $(BOOK)
-	$(BIN)/robustnb book --profile $(PROFILE) --jobs $(JOBS)
+	$(BIN)/robustnb book $(if $(PROFILE),--profile $(PROFILE)) $(WORDS)
 
 test: lint unit nbval
 
@@ -45,7 +51,7 @@ lint: $(DEV)
 # The smoke notebooks are run and the book is built from a clean state, strictly, under build/test.
 notebooks: $(DEV)
 	rm -rf build/test/_build
-	$(TEST) $(BIN)/robustnb book --profile smoke --jobs $(JOBS)
+	$(TEST) $(BIN)/robustnb book --profile smoke $(WORDS)
 
 unit: notebooks
 	$(TEST) $(BIN)/pytest -n 2 --dist loadfile tests
@@ -57,6 +63,9 @@ nbval: notebooks
 
 readme: $(BOOK)
 	$(BIN)/robustnb readme
+
+picture: $(BOOK)
+	$(BIN)/robustnb picture carmon2019 --figure 1
 
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py

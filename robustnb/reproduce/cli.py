@@ -227,6 +227,18 @@ def readme_command(check: bool) -> None:
         raise RobustnbError("README.md is not what book/records gives; run `make readme`")
 
 
+@cli.command("picture", hidden=True)
+@paper_argument
+@click.option("--figure", default=1, show_default=True, type=click.IntRange(1))
+def picture_command(paper: str, figure: int) -> None:
+    """Copy a figure of a paper's page, from the best run at hand, to where README shows it."""
+    from robustnb.reproduce.picture import write_picture
+
+    project = find()
+    project.notebook(paper)
+    click.echo(write_picture(project, paper, figure, report=_say))
+
+
 @cli.group("data")
 def data_group() -> None:
     """Fetch, verify and list the data sets."""

@@ -346,14 +346,24 @@ _RENDERERS: dict[str, Callable[..., str]] = {
 
 
 def readme(text: str, ledger: Json) -> str:
-    """README with its table of verdicts drawn anew; UsageError if the place is not marked."""
+    """README with its table drawn anew, a row a paper; UsageError if the place is not marked."""
     if not _README.search(text):
         raise UsageError("README.md has lost its `<!-- verdicts: ... -->` marks; put them back")
     rows = [
-        [name, claim["statement"], claim["label"], claim["profile"] or "–"]
-        for paper in ledger["papers"].values()
-        for name, claim in paper["claims"].items()
+        [
+            f"[{paper['title']}](notebooks/{name}.md), {paper['year']}",
+            f"{paper['totals']['overall']['holds']} of {paper['totals']['overall']['n']}",
+            _found(ledger, paper["totals"]["overall"]["words"]),
+        ]
+        for name, paper in ledger["papers"].items()
     ]
-    table = wording.table(["claim", "what the paper says", "verdict", "at"], rows)
+    table = wording.table(["paper", "claims that hold", "what came out"], rows)
     tally = wording.tally(ledger["totals"]["overall"])
     return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)
+
+
+def _found(ledger: Json, counted: Mapping[str, int]) -> str:
+    """Verdict words with their counts, those of claims that hold first, the strongest leading."""
+    groups = list(_COLUMNS)
+    words = sorted(reversed(list(counted)), key=lambda word: groups.index(ledger["words"][word]))
+    return "; ".join(f"{counted[word]} {word}" for word in words)

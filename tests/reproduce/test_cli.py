@@ -24,6 +24,7 @@ WRONG_NAMES = {
     "book --profile labtop": "did you mean 'laptop'",
     "claims toy2021": "did you mean 'toy2020'",
     "why toy2020.C": "did you mean 'toy2020.C1'",
+    "picture toy2021": "did you mean 'toy2020'",
     "data fetch mnits": "did you mean 'mnist'",
     "data verify mnits": "did you mean 'mnist'",
 }
