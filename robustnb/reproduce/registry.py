@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
     path = name if isinstance(name, Path) else folder / f"{name}.yaml"
     if not path.is_file():
         raise unknown("paper", path.stem, (p.stem for p in path.parent.glob("*.yaml")))
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _load(path: Path, stamp: int) -> Paper:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except yaml.YAMLError as error:
