@@ -1,9 +1,15 @@
-# make book [PROFILE=smoke|laptop|gpu]   install, run the notebooks, build the book
+# make book                              install, check this machine at smoke, build the book with
+#                                        the best run at hand for each page
+# make book PROFILE=smoke|laptop|gpu     run the notebooks at this size and show these runs
 # make test                              everything that must hold
+# make readme                            README's verdicts from book/records
+# make picture                           README's picture from the page it is on
 # make differential                      our attacks beside three other libraries' (optional)
+# JOBS=n: runs at a time; by default one a core, as far as the free memory holds them
 PYTHON ?= python3
-PROFILE ?= laptop
-JOBS ?= 2
+PROFILE ?=
+JOBS ?=
+WORDS := $(if $(JOBS),--jobs $(JOBS))
 VENV := .venv
 BIN := $(VENV)/bin
 # by module, since a script's first line cannot name a path with every character
@@ -16,11 +22,11 @@ TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS="$$PWD/build/test/models" 
 ISOLATED := $(BIN)/python -m robustnb.reproduce.isolation build/test/settings
 NBVAL := --nbval-current-env --nbval-cell-timeout 86400 --nbval-kernel-startup-timeout 86400 -p no:cacheprovider
 
-.PHONY: help book test lint unit notebooks nbval readme benchmarks peers differential clean
+.PHONY: help book test lint unit notebooks nbval readme picture benchmarks peers differential clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robustnb needs Python 3.11 or newer; say make PYTHON=python3.12 ...")'
@@ -37,7 +43,7 @@ $(DEV): $(BOOK)
 	@touch $@
 
 book: $(BOOK)
-	$(ROBUSTNB) book --profile $(PROFILE) --jobs $(JOBS)
+	$(ROBUSTNB) book $(if $(PROFILE),--profile $(PROFILE)) $(WORDS)
 
 test: lint unit nbval
 
@@ -49,7 +55,7 @@ lint: $(DEV)
 # The smoke notebooks are run and the book is built from a clean state, strictly, under build/test.
 notebooks: $(DEV)
 	rm -rf build/test/_build
-	$(TEST) $(ROBUSTNB) book --profile smoke --jobs $(JOBS)
+	$(TEST) $(ROBUSTNB) book --profile smoke $(WORDS)
 
 unit: notebooks
 	$(TEST) $(PYTEST) -n 2 --dist loadfile tests
@@ -61,6 +67,9 @@ nbval: notebooks
 
 readme: $(BOOK)
 	$(ROBUSTNB) readme
+
+picture: $(BOOK)
+	$(ROBUSTNB) picture carmon2019 --figure 1
 
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py

@@ -13,10 +13,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "robustnb"
 NAMES_OR_SHOWS = frozenset({"robustnb.provenance", "robustnb.progress", "robustnb.unfinished"})
@@ -49,6 +51,8 @@ class _DropWhatCannotMatter(ast.NodeTransformer):
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
+        if not getattr(node, "type_params", True):
+            del node.type_params  # type: ignore[attr-defined]  # unknown to Python 3.11
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = body[0] if body else None
@@ -62,7 +66,13 @@ class _DropWhatCannotMatter(ast.NodeTransformer):
 def source_digest(source: str) -> str:
     """SHA-256 of Python source up to comments, docstrings, layout and tables of lazy exports."""
     tree = _DropWhatCannotMatter().visit(ast.parse(source))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(tree: ast.AST) -> str:
+    """The tree's text, the same on every Python: 3.13 leaves out empty lists unless told not to."""
+    settings: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(tree, **settings)
 
 
 def _is_export_table(node: ast.AST) -> bool:

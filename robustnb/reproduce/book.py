@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,9 @@ from robustnb.reproduce.project import Project
 _CONFIGURATION = ("_config.yml", "_toc.yml")
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 _STAMP = ".inputs"
+_REPORT_SECONDS = 5.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_STEP = re.compile(r"^(reading sources|writing output)\.\.\. \[ *(\d+)%\] (\S+)", re.MULTILINE)
 _TAIL_LINES = 30
 _TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme")
 
@@ -68,6 +73,40 @@ def _digest(source: Path, ledger: Path, package: Path) -> str:
     return found.hexdigest()
 
 
+def _run(
+    command: list[str], environment: dict[str, str], log: Path, report: Callable[[str], None]
+) -> int:
+    """Run the build with its words going to `log`, tell how far it is, return its exit status."""
+    told = ""
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(_REPORT_SECONDS)
+                now = progress(log.read_text(encoding="utf-8", errors="replace"))
+                if now != told:
+                    report(f"  {now}")
+                told = now
+        except BaseException:
+            process.kill()
+            raise
+
+
+def progress(log: str) -> str:
+    """How far the build is, from its words so far: `reading sources 62 %, book/notation`."""
+    steps = _STEP.findall(_COLOUR.sub("", log))
+    return "{} {} %, {}".format(*steps[-1]) if steps else "starting"
+
+
 def build(project: Project, source: Path, *, report: Callable[[str], None]) -> Path:
     """Build the book of `source` unless nothing changed, and return its first page.
 
@@ -81,24 +120,16 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
     if page.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
         report("the book is up to date")
         return page
-    report("building the book")
     output = project.build / "book"
     shutil.rmtree(output, ignore_errors=True)
     log = project.build / "logs" / "book.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as stream:
-        command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
-        result = subprocess.run(
-            [sys.executable, "-P", "-c", _JUPYTER_BOOK, *command],
-            env=isolated(os.environ, project.build / "settings")
-            | {"ROBUSTNB_LEDGER": str(project.ledger)},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+    command = ["build", str(source), "-W", "-n", "--keep-going", "--path-output", str(output)]
+    environment = isolated(os.environ, project.build / "settings")
+    environment |= {"ROBUSTNB_LEDGER": str(project.ledger)}
+    failed = _run([sys.executable, "-P", "-c", _JUPYTER_BOOK, *command], environment, log, report)
     built = output / "_build" / "html"
-    if result.returncode or not (built / "book" / "intro.html").is_file():
+    if failed or not (built / "book" / "intro.html").is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         shown = [line for line in lines if "WARNING" in line or "ERROR" in line]
         tail = "\n".join((shown or lines)[-_TAIL_LINES:])

@@ -64,7 +64,9 @@ profile_option = click.option(
     help="Size of the run: smoke, laptop, gpu or paper.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Runs at a time."
+    "--jobs",
+    type=click.IntRange(1),
+    help="Runs at a time; by default one a core, as far as the free memory holds them.",
 )
 silence_option = click.option(
     "--silence",
@@ -170,7 +172,7 @@ def reproduce_command(
     papers: tuple[str, ...],
     profile: str,
     seeds: list[int],
-    jobs: int,
+    jobs: int | None,
     fresh: bool,
     record: bool,
     executor: str,
@@ -180,7 +182,7 @@ def reproduce_command(
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
-    from robustnb.reproduce import show
+    from robustnb.reproduce import machine, show
     from robustnb.reproduce.pipeline import reproduce
 
     ledger = reproduce(
@@ -188,7 +190,7 @@ def reproduce_command(
         list(papers) or project.papers(),
         size,
         seeds,
-        jobs=jobs,
+        jobs=jobs or machine.jobs(size.memory_gb),
         limits=Limits(silence, timeout),
         fresh=fresh,
         record=record,
@@ -207,15 +209,32 @@ def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_ta
 
 
 @cli.command("book")
-@profile_option
+@click.option(
+    "--profile",
+    shell_complete=lambda *_: list(profile_table.NAMES),
+    help="Run the notebooks at this size and show these runs.",
+)
 @jobs_option
 @_limited
-def book_command(profile: str, jobs: int, silence: float, timeout: float | None) -> None:
-    """Run what is missing, draw the ledger and build the book."""
-    project, size = _checked((), profile)
+def book_command(
+    profile: str | None, jobs: int | None, silence: float, timeout: float | None
+) -> None:
+    """Run what is missing, draw the ledger and build the book.
+
+    Without --profile the notebooks run at smoke, to check this machine, and each page shows the
+    best run at hand: a local one of a larger profile, else one kept with the book.
+    """
+    project, size = _checked((), profile or "smoke")
+    from robustnb.reproduce import machine
     from robustnb.reproduce.pipeline import make_book
 
-    page = make_book(project, size, jobs=jobs, limits=Limits(silence, timeout), report=_say)
+    page = make_book(
+        project,
+        size if profile else None,
+        jobs=jobs or machine.jobs(size.memory_gb),
+        limits=Limits(silence, timeout),
+        report=_say,
+    )
     click.echo(f"open {page}")
 
 
@@ -263,6 +282,18 @@ def readme_command(check: bool) -> None:
 
     if not write_readme(find(), check=check):
         raise RobustnbError("README.md is not what book/records gives; run `make readme`")
+
+
+@cli.command("picture", hidden=True)
+@paper_argument
+@click.option("--figure", default=1, show_default=True, type=click.IntRange(1))
+def picture_command(paper: str, figure: int) -> None:
+    """Copy a figure of a paper's page, from the best run at hand, to where README shows it."""
+    from robustnb.reproduce.picture import write_picture
+
+    project = find()
+    project.notebook(paper)
+    click.echo(write_picture(project, paper, figure, report=_say))
 
 
 @cli.group("data")

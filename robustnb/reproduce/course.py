@@ -19,7 +19,12 @@ from robustnb.reproduce.keys import versions
 python = {{
     "implementation": platform.python_implementation(), "version": platform.python_version()
 }}
-facts = {{"modules": used, "datasets": sorted(data), "python": python, "versions": versions()}}
+torch = sys.modules.get("torch")
+card = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else ""
+facts = {{
+    "modules": used, "datasets": sorted(data), "python": python, "versions": versions(),
+    "card": card,
+}}
 display({{"{AUDIT}": facts}}, raw=True)
 """
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from robustnb.reproduce.kernel import manager_class, tidily
 from robustnb.reproduce.keys import Run
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.liveness import watched
+from robustnb.reproduce.machine import processor
 from robustnb.reproduce.paths import MachinePaths, shown_texts
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
@@ -185,9 +187,9 @@ def _clean(notebook: Any, run: Run, paths: MachinePaths) -> list[str]:
 
 
 def make_record(
-    run: Run, notebook: Any, usage: Usage, warnings: list[str], python: Mapping[str, str]
+    run: Run, notebook: Any, usage: Usage, warnings: list[str], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The run's record: all that the ledger needs of it, as JSON; `python` is the interpreter.
+    """The run's record: all that the ledger needs of it, as JSON; `facts` are of its audit cell.
 
     Raises RunError if a measurement in the notebook is damaged or made twice.
     """
@@ -209,8 +211,10 @@ def make_record(
         "data": run.data,
         "parameters": run.overrides,
         "versions": run.versions,
-        "interpreter": dict(python),
+        "interpreter": dict(facts["python"]),
         "device": run.device,
+        "made": datetime.now(UTC).date().isoformat(),
+        "processor": ", ".join(name for name in (facts["card"], processor()) if name),
         "cost": {
             "cpu_seconds": round(usage.cpu_seconds, 1),
             "wall_seconds": round(usage.wall_seconds, 1),
@@ -286,7 +290,7 @@ def _execute(
     facts = facts_of(executed, run.name)
     _check_audit(facts, run)
     warnings = _clean(executed, run, MachinePaths(project))
-    record = make_record(run, executed, usage, warnings, facts["python"])
+    record = make_record(run, executed, usage, warnings, facts)
     record["commit"] = history.commit(project.root)
     executed.metadata["robustnb"] = {
         **executed.metadata.get("robustnb", {}),

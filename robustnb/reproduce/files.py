@@ -10,13 +10,14 @@ from pathlib import Path
 from robustnb import unfinished
 
 
-def write_atomically(path: Path, text: str) -> bool:
-    """Write `text` through a temporary file; False, and nothing touched, if it is there already."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+def write_atomically(path: Path, content: str | bytes) -> bool:
+    """Write a file through a temporary one; False, and nothing touched, if it is there already."""
+    wanted = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == wanted:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished.file(path) as stream:
-        stream.write(text.encode())
+        stream.write(wanted)
     return True
 
 

@@ -114,15 +114,11 @@ def _device(parameters: Mapping[str, Parameter], overrides: Mapping[str, Value])
 def _registered_seeds(project: Project, paper: str) -> frozenset[int]:
     """Seed 0, which every book shows, and those the registry lists for some part."""
     path = project.claims / f"{paper}.yaml"
-    return _seeds_in(path, path.stat().st_mtime_ns) if path.is_file() else frozenset({0})
-
-
-@cache
-def _seeds_in(path: Path, stamp: int) -> frozenset[int]:
+    if not path.is_file():
+        return frozenset({0})
     from robustnb.reproduce.registry import load
 
-    parts = load(path).parts().values()
-    return frozenset({0}).union(*(part.seeds for part in parts))
+    return frozenset({0}).union(*(part.seeds for part in load(path).parts().values()))
 
 
 def plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,12 @@ from robustnb.reproduce.estimands import Arm, arms_of
 from robustnb.reproduce.evidence import Run
 
 Json = Mapping[str, Any]
+State = Literal["current", "stale"]
+
+
+def state(record: Json, source: str | None) -> State:
+    """What a record is to today's code: stale if today's `source` digest is another one."""
+    return "current" if source is None or source == record.get("source") else "stale"
 
 
 def confirmation_behind(records: Iterable[Record]) -> Json | None:
@@ -27,14 +33,14 @@ class Record:
     """One finished run as its record tells it; origin is "record" (committed) or "run" (local)."""
 
     def __init__(self, plain: Json, source: str | None, confirmed: Json | None = None) -> None:
-        """Open a JSON record; it is stale if today's `source` digest is another one.
+        """Open a JSON record; today's `source` digest decides its state.
 
         `confirmed` says how a committed record of earlier code was confirmed, which keeps it.
         """
         self.plain = plain
         self.paper, self.profile = str(plain["paper"]), str(plain["profile"])
         self.seed, self.origin = int(plain["seed"]), str(plain.get("origin", "record"))
-        earlier = source is not None and source != plain.get("source")
+        earlier = state(plain, source) == "stale"
         self.confirmed = confirmed if earlier and self.origin == "record" else None
         self.stale = earlier and self.confirmed is None
         self.id = f"{self.paper}/{self.profile}/seed{self.seed}/{self.origin}"

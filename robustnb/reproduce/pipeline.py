@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustnb.errors import UsageError
-from robustnb.reproduce import batch, book, cluster, confirmations, keys, records
+from robustnb.errors import RobustnbError, UsageError
+from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, records
+from robustnb.reproduce.choice import choose
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.ledger import ledger as judge
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.profiles import Profile
+from robustnb.reproduce.profiles import get as get_profile
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.publish import publish
@@ -74,7 +77,8 @@ def reproduce(
 
     `executor` is the Snakemake executor that the runs are sent to, `extra` words for Snakemake.
     Seeds that a paper's registry does not list are left out and named, as the ledger would never
-    see them; UsageError when no run remains.
+    see them; UsageError when no run remains. With `record`, RobustnbError after all is kept names
+    each page that was too large to keep.
     """
     cluster.check(executor, extra)
     with batch.lock(project):
@@ -85,8 +89,9 @@ def reproduce(
         }  # fmt: skip
         _run(project, runs, **settings, report=report)
         if record:
-            for run in runs:
-                _keep(project, run, report)
+            refused = [why for run in runs if (why := _keep(project, run, report))]
+            if refused:
+                raise RobustnbError("\n".join(refused))
         return draw_ledger(project)
 
 
@@ -127,30 +132,65 @@ def _fetch_data(project: Project, runs: Sequence[keys.Run], report: Report) -> N
         fetch(name, report=report)
 
 
-def _keep(project: Project, run: keys.Run, report: Report) -> None:
-    text = (run.folder(project.runs) / RECORD).read_text(encoding="utf-8")
-    path = project.records / run.profile / run.paper / f"seed{run.seed}.json"
-    write_atomically(path, text)
-    report(f"kept {path.relative_to(project.root)}")
+def _keep(project: Project, run: keys.Run, report: Report) -> str:
+    """Copy a run's record to those of the book, with its page for seed 0; why not the page."""
+    record, refused = _load(run.folder(project.runs) / RECORD), ""
+    home = project.records / run.profile / run.paper
+    if run.seed == 0 and run.profile != "smoke":
+        try:
+            record["page"] = pages.keep(pages.of_run(run.folder(project.runs)), home / pages.FOLDER)
+        except RobustnbError as error:
+            refused = str(error)
+            shutil.rmtree(home / pages.FOLDER, ignore_errors=True)
+    path = home / f"seed{run.seed}.json"
+    write_atomically(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    report(f"kept {path.relative_to(project.root)}{' with its page' if 'page' in record else ''}")
+    return refused
 
 
 def make_book(
-    project: Project, profile: Profile, *, jobs: int, limits: Limits = USUAL, report: Report
+    project: Project,
+    profile: Profile | None,
+    *,
+    jobs: int,
+    limits: Limits = USUAL,
+    report: Report,
 ) -> Path:
-    """Run every paper's seed 0 at `profile` where missing, and build the book of it."""
+    """Run every paper's seed 0 where missing, and build the book; returns its first page.
+
+    At a `profile` the book shows those runs. Without one the runs are smoke, the check of this
+    machine, and each page shows the best run at hand (see `choice`).
+    """
     with batch.lock(project):
-        runs = [keys.plan(project, paper, profile, 0) for paper in project.papers()]
+        size = profile or get_profile(project.notebooks, "smoke")
+        runs = [keys.plan(project, paper, size, 0) for paper in project.papers()]
+        report(f"step 1 of 3: run the notebooks at {size.name}, {jobs} at a time")
         _run(project, runs, jobs=jobs, limits=limits, report=report)
+        report("step 2 of 3: judge the claims and write the pages")
         drawn = draw_ledger(project)
         write_atomically(project.ledger, json.dumps(drawn, indent=1) + "\n")
         source = book.source_root(project)
-        papers = source / "book" / "papers"
-        for old in papers.glob("*.ipynb"):
-            if old.stem not in project.papers():
-                old.unlink()
-        for run in runs:
-            publish(project, run, run.folder(project.runs), drawn, papers)
+        _publish_all(project, profile, drawn, source / "book" / "papers", report)
+        report("step 3 of 3: build the book")
         return book.build(project, source, report=report)
+
+
+def _publish_all(
+    project: Project,
+    profile: Profile | None,
+    drawn: dict[str, Any],
+    folder: Path,
+    report: Report,
+) -> None:
+    papers = project.papers()
+    for old in folder.glob("*.ipynb"):
+        if old.stem not in papers:
+            old.unlink()
+    for count, paper in enumerate(papers, 1):
+        chosen = choose(project, paper, profile, report=report)
+        publish(project, chosen, drawn, folder)
+        why = f", because {chosen.instead}" if chosen.instead else ""
+        report(f"page {count} of {len(papers)}: {paper} shows {chosen.what}{why}")
 
 
 def write_readme(project: Project, *, check: bool = False) -> bool:

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robustnb.reproduce import convert
-from robustnb.reproduce.execute import NOTEBOOK
+from robustnb.reproduce.choice import Choice, line
 from robustnb.reproduce.files import write_atomically
-from robustnb.reproduce.keys import Run
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.render import Page, substitute
 
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
 
-def publish(
-    project: Project, run: Run, folder: Path, ledger: Mapping[str, Any], papers: Path
-) -> bool:
+
+def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers: Path) -> bool:
     """Write `papers/<paper>.ipynb`; True if it changed.
 
-    The run's code cells equal today's up to comments and layout, since both are in its key.
+    The run's code cells must equal today's up to comments and layout.
     """
     import nbformat
 
+    run, executed = choice.run, choice.executed
     page = convert.convert(project.notebook(run.paper))
-    executed = nbformat.read(folder / NOTEBOOK, as_version=4)
-    shown, ran = convert.code_cells(page), convert.code_cells(executed)
-    for today, then in zip(shown, ran, strict=True):
-        today.outputs, today.execution_count = then.outputs, then.execution_count
+    for today, then in zip(convert.code_cells(page), executed.cells, strict=True):
+        today.outputs = [nbformat.from_dict(output) for output in then.outputs]
+        today.execution_count = then.count
         _tell_alt_text(today)
-    _insert_used_parameters(page, executed)
+    _insert_used_parameters(page, executed.parameters)
     declared = convert.parameters(page, where=run.paper)
     context = Page(
         paper=run.paper,
         profile=run.profile,
-        parameters={name: p.default for name, p in declared.items()} | run.overrides,
+        parameters={n: p.default for n, p in declared.items()} | executed.record["parameters"],
         root=project.root,
     )
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = substitute(cell.source, ledger, page=context)
-    page.metadata["robustnb"] = executed.metadata["robustnb"]
+    _tell_run(page, line(choice, ledger))
+    facts = {name: v for name, v in executed.record.items() if name not in ("measurements", "page")}
+    page.metadata["robustnb"] = {**page.metadata.get("robustnb", {}), "run": facts}
     convert.number_cells(page)
     return write_atomically(papers / f"{run.paper}.ipynb", nbformat.writes(page) + "\n")
 
@@ -54,7 +56,21 @@ def _tell_alt_text(cell: Any) -> None:
             options.setdefault("alt", alt)
 
 
-def _insert_used_parameters(page: Any, executed: Any) -> None:
-    injected = [c for c in executed.cells if "injected-parameters" in convert.tags(c)]
+def _insert_used_parameters(page: Any, used: Mapping[str, Any] | None) -> None:
+    import nbformat
+
+    if used is None:
+        return
     index = next(i for i, c in enumerate(page.cells) if "parameters" in convert.tags(c))
-    page.cells[index + 1 : index + 1] = injected
+    cell = nbformat.v4.new_code_cell(used["source"], execution_count=used["count"])
+    cell.metadata["tags"] = ["injected-parameters"]
+    page.cells.insert(index + 1, cell)
+
+
+def _tell_run(page: Any, told: str) -> None:
+    """Put the line about the run under the page's title."""
+    block = f":::{{div}} rnb-run\n{told}\n:::"
+    first = next(cell for cell in page.cells if cell.cell_type == "markdown")
+    title = _TITLE.search(first.source)
+    end = title.end() if title else 0
+    first.source = f"{first.source[:end]}\n\n{block}\n{first.source[end:]}".lstrip("\n")

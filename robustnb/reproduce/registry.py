@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
     path = name if isinstance(name, Path) else folder / f"{name}.yaml"
     if not path.is_file():
         raise unknown("paper", path.stem, (p.stem for p in path.parent.glob("*.yaml")))
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _load(path: Path, stamp: int) -> Paper:
     paper = _paper(read_mapping(path), path.name)
     if paper.id != path.stem:
         raise UsageError(f"{path.name}: id is {paper.id!r}; name the file {paper.id}.yaml")

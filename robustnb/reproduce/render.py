@@ -79,13 +79,15 @@ def _short(claim: str) -> str:
     return claim.rpartition(".")[2]
 
 
-def _verdict(ledger: Json, _page: Page, name: str) -> str:
+def _verdict(ledger: Json, page: Page, name: str) -> str:
     """The block that ends a section: what the paper says, what was found, part by part."""
     claim = _claim(ledger, name)
     rows = [_part_row(part) for part in claim["parts"].values()]
     header = ["what was tested", "found here, with its 95 % interval", "verdict"]
     remarks = [
-        f"*{part['title']}*: {text}" for part in claim["parts"].values() if (text := _remark(part))
+        f"*{part['title']}*: {text}"
+        for part in claim["parts"].values()
+        if (text := _remark(part, page.profile))
     ]
     note = f"\n\n{claim['note']}" if claim["note"] else ""
     numbers = "; ".join(f"{n['what']}: {wording.number(n)}" for n in claim["numbers"])
@@ -121,21 +123,31 @@ def _part_row(part: Json) -> list[str]:
     ]
 
 
-def _remark(part: Json) -> str:
-    """What a reader must know beside the badge: why not judged, and what a local run shows."""
+def _remark(part: Json, page_profile: str) -> str:
+    """What a reader must know beside the badge: why not judged, and what a local run shows.
+
+    Local runs are told of at the profile of the verdict and at the one whose outputs the page has.
+    """
     profile = wording.shown_profile(part)
     found = part["profiles"][profile]
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
     told = [] if quiet else [found["text"]]
     if part["planned"] and found["group"] == "inconclusive":
         told.append(wording.planned(part))
-    for seed, run in ((found["local"] or {}).get("runs") or {}).items():
-        place = "inside" if run["within"] else "outside"
-        told.append(
-            f"the run on this machine (seed {seed}) gives {wording.quantity(part, run['value'])}, "
-            f"{place} the records' 95 % prediction interval"
-        )
+    for size in dict.fromkeys((profile, page_profile or profile)):
+        told += _beside_records(part, size)
     return "; ".join(text for text in told if text)
+
+
+def _beside_records(part: Json, profile: str) -> list[str]:
+    """Each local run of a profile against the prediction interval of the records."""
+    local = part["profiles"][profile]["local"]
+    return [
+        f"the {profile} run on this machine (seed {seed}) gives "
+        f"{wording.quantity(part, run['value'])}, {'inside' if run['within'] else 'outside'} the "
+        f"records' 95 % prediction interval {wording.bounds(part, local)}"
+        for seed, run in (local["runs"].items() if local else ())
+    ]
 
 
 def _claims(ledger: Json, page: Page, paper: str = "") -> str:
@@ -355,14 +367,24 @@ _RENDERERS: dict[str, Callable[..., str]] = {
 
 
 def readme(text: str, ledger: Json) -> str:
-    """README with its table of verdicts drawn anew; UsageError if the place is not marked."""
+    """README with its table drawn anew, a row a paper; UsageError if the place is not marked."""
     if not _README.search(text):
         raise UsageError("README.md has lost its `<!-- verdicts: ... -->` marks; put them back")
     rows = [
-        [name, claim["statement"], claim["label"], claim["profile"] or "–"]
-        for paper in ledger["papers"].values()
-        for name, claim in paper["claims"].items()
+        [
+            f"[{paper['title']}](notebooks/{name}.md), {paper['year']}",
+            f"{paper['totals']['overall']['holds']} of {paper['totals']['overall']['n']}",
+            _found(ledger, paper["totals"]["overall"]["words"]),
+        ]
+        for name, paper in ledger["papers"].items()
     ]
-    table = wording.table(["claim", "what the paper says", "verdict", "at"], rows)
+    table = wording.table(["paper", "claims that hold", "what came out"], rows)
     tally = wording.tally(ledger["totals"]["overall"])
     return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)
+
+
+def _found(ledger: Json, counted: Mapping[str, int]) -> str:
+    """Verdict words with their counts, those of claims that hold first, the strongest leading."""
+    groups = list(_COLUMNS)
+    words = sorted(reversed(list(counted)), key=lambda word: groups.index(ledger["words"][word]))
+    return "; ".join(f"{counted[word]} {word}" for word in words)

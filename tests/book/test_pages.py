@@ -48,6 +48,15 @@ def test_every_entry_of_the_table_of_contents_has_a_page_with_text(site: Path, p
     assert len(words) >= LEAST_WORDS
 
 
+def test_a_papers_page_says_under_its_title_which_run_it_shows(site: Path, paper: str) -> None:
+    page = BeautifulSoup((site / f"{paper}.html").read_text(encoding="utf-8"), "html.parser")
+    told = page.select_one("article h1 + .rnb-run")
+    assert told is not None
+    name = paper.rpartition("/")[2]
+    assert told.get_text().strip().startswith("This page shows the smoke run of this machine")
+    assert f"robustnb run {name} --profile laptop" in told.get_text()
+
+
 def test_every_own_page_is_in_the_table_of_contents(toc: Any) -> None:
     assert {f"book/{path.stem}" for path in OWN_PAGES} <= set(toc.all)
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import io
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from PIL import Image
 
 from robustnb.lesson.arms import encode_arm
+from robustnb.lesson.measurement import MIME
+from robustnb.reproduce import convert, keys
+from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.project import Project
 
 TOY = Path(__file__).parent / "toy"
@@ -98,3 +107,61 @@ def namespace() -> tuple[str, ...]:
             if tried.returncode == 0:
                 return words
     pytest.skip("this system gives nobody a namespace of process numbers")
+
+
+def picture(side: int = 64) -> bytes:
+    """A PNG of more colours than a palette has."""
+    colours = np.random.default_rng(0).integers(0, 255, (side, side, 4), dtype=np.uint8)
+    colours[..., 3] = 255
+    out = io.BytesIO()
+    Image.fromarray(colours).save(out, "PNG", dpi=(200, 200))
+    return out.getvalue()
+
+
+def _outputs(record: dict[str, Any], drawn: bytes) -> list[Any]:
+    """The outputs of the last cell: a measurement, a figure shown, and the same one glued."""
+    encoded = base64.b64encode(drawn).decode()
+    (measured,) = record["measurements"]
+    alt = {"image/png": {"alt": "A line."}}
+    display = functools.partial(nbformat.v4.new_output, "display_data")
+    return [
+        display({MIME: measured, "text/plain": "measured"}),
+        display({"image/png": encoded, "text/plain": "<Figure>"}, metadata=alt),
+        display({"application/papermill.record/image/png": encoded}),
+    ]
+
+
+def executed(run: keys.Run, record: dict[str, Any], project: Project, drawn: bytes) -> Any:
+    """The notebook papermill would leave, without a kernel: each cell says its number."""
+    notebook = convert.convert(project.notebook(run.paper))
+    for count, cell in enumerate(convert.code_cells(notebook), 1):
+        cell.execution_count = count
+        text = f"ran {count} at {run.profile}\n"
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+    notebook.cells[-1].outputs += _outputs(record, drawn)
+    injected = nbformat.v4.new_code_cell(f"# Parameters\nsize = 80  # {run.profile}\n")
+    injected.metadata["tags"] = ["injected-parameters"]
+    index = next(i for i, c in enumerate(notebook.cells) if "parameters" in convert.tags(c))
+    notebook.cells.insert(index + 1, injected)
+    return notebook
+
+
+@pytest.fixture
+def leave_run(toy: Project, made: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """Leave a finished run of the toy paper in its folder."""
+
+    def leave(run: keys.Run, drawn: bytes = b"", **extra: Any) -> Path:
+        facts = {
+            "key": run.key, "source": run.source, "closure": run.closure, "data": run.data,
+            "profile": run.profile, "parameters": run.overrides,
+            "made": "2026-01-02", "processor": "Some CPU",
+        }  # fmt: skip
+        record = made(run.seed, **{**facts, **extra})
+        del record["origin"]
+        notebook = executed(run, record, toy, drawn or picture())
+        folder = run.folder(toy.runs)
+        write_atomically(folder / "x.ipynb", nbformat.writes(notebook))
+        write_atomically(folder / "record.json", json.dumps(record))
+        return folder
+
+    return leave

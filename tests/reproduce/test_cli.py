@@ -28,6 +28,7 @@ WRONG_NAMES = {
     "records list toy2021": "did you mean 'toy2020'",
     "records confirm toy2021": "did you mean 'toy2020'",
     "records confirm --profile labtop": "did you mean 'laptop'",
+    "picture toy2021": "did you mean 'toy2020'",
     "data fetch mnits": "did you mean 'mnist'",
     "data verify mnits": "did you mean 'mnist'",
 }

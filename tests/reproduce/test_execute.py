@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 
 import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import history, profiles, status
+from robustnb.reproduce import history, machine, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
@@ -49,6 +50,7 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     assert cost["cpu_seconds"] > 0 and cost["calibration_seconds"] > 0
     expected = cost["cpu_seconds"] / cost["calibration_seconds"] * REFERENCE_SECONDS
     assert cost["reference_seconds"] == pytest.approx(expected, rel=0.05)
+    assert date.fromisoformat(record["made"]) and record["processor"] == machine.processor()
     assert left_over(shared_toy) == []
 
 

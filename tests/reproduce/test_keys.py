@@ -122,3 +122,16 @@ def test_an_unrelated_module_is_not_in_the_closure():
 def test_a_missing_module_is_named():
     with pytest.raises(ImportError, match=r"robustnb\.nothing"):
         provenance.closure(["robustnb.nothing"])
+
+
+@pytest.mark.parametrize(
+    ("source", "digest"),
+    [
+        ("class A:\n    def f(self, x=None):\n        return f'{x!r:>9}'\n", "873d19ccf97b9aca"),
+        ("async def f(*a, **k):\n    async with a:\n        pass\n", "ce96bf2e74158816"),
+        ("import x\n\ny = [g() for g in x if g]\n", "b4c3c714356ca0bd"),
+    ],
+)
+def test_a_digest_of_code_is_the_same_on_every_python(source, digest):
+    """Records are made on one version of Python and compared with today's code on another."""
+    assert provenance.source_digest(source).startswith(digest)

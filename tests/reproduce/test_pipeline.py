@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from robustnb.errors import UsageError
-from robustnb.reproduce import keys, pipeline, profiles
+from robustnb.errors import RobustnbError, UsageError
+from robustnb.reproduce import keys, pages, pipeline, profiles
 from robustnb.reproduce.files import write_atomically
 
 README = "# Toy\n\n<!-- verdicts: drawn -->\n<!-- end of verdicts -->\n"
@@ -124,19 +124,42 @@ def test_a_committed_record_of_earlier_code_counts_and_is_flagged(toy, keep, edi
 def test_keeping_a_run_copies_its_record(toy, keep):
     path = keep(3)
     lines: list[str] = []
-    pipeline._keep(toy, plan(toy, 3), lines.append)
+    assert pipeline._keep(toy, plan(toy, 3), lines.append) == ""
     kept = toy.records / "laptop" / "toy2020" / "seed3.json"
-    assert kept.read_bytes() == path.read_bytes()
+    assert json.loads(kept.read_text()) == json.loads(path.read_text())
     assert lines == ["kept book/records/laptop/toy2020/seed3.json"]
+    assert not (kept.parent / "page").exists()
 
 
-def test_what_was_kept_comes_back_as_a_record_that_is_not_stale(toy, keep):
+def test_what_was_kept_comes_back_as_a_record_that_is_not_stale(toy, leave_run):
     for seed in range(5):
-        keep(seed)
+        leave_run(plan(toy, seed))
         pipeline._keep(toy, plan(toy, seed), lambda _line: None)
     ledger = drawn(toy, committed_only=True)
     assert len(ledger["runs"]) == 5 and not any(r["stale"] for r in ledger["runs"].values())
     assert claim(ledger)["group"] == "holds"
+
+
+def test_seed_0_is_kept_with_its_page_and_a_larger_page_takes_the_old_one_away(
+    toy, leave_run, monkeypatch
+):
+    leave_run(plan(toy, 0))
+    lines: list[str] = []
+    assert pipeline._keep(toy, plan(toy, 0), lines.append) == ""
+    home = toy.records / "laptop" / "toy2020"
+    record = json.loads((home / "seed0.json").read_text())
+    assert set(record["page"]) == {p.name for p in (home / "page").iterdir()}
+    assert lines == ["kept book/records/laptop/toy2020/seed0.json with its page"]
+    monkeypatch.setattr(pages, "LARGEST_BYTES", 1000)
+    assert "not kept, the limit is" in pipeline._keep(toy, plan(toy, 0), lines.append)
+    assert "page" not in json.loads((home / "seed0.json").read_text())
+    assert not (home / "page").exists()
+
+
+def test_a_smoke_run_is_kept_without_a_page(toy, leave_run):
+    leave_run(plan(toy, 0, "smoke"))
+    pipeline._keep(toy, plan(toy, 0, "smoke"), lambda _line: None)
+    assert [p.name for p in (toy.records / "smoke" / "toy2020").iterdir()] == ["seed0.json"]
 
 
 def test_the_readme_is_written_from_committed_records_and_checked_without_writing(toy, keep):
@@ -173,3 +196,19 @@ def test_a_batch_leaves_out_seeds_that_no_part_lists_and_names_them(toy, monkeyp
 def test_a_batch_of_seeds_that_no_part_lists_is_refused(toy):
     with pytest.raises(UsageError, match="no seed is left"):
         reproduce(toy, [7], [])
+
+
+def test_a_batch_keeps_every_record_before_it_names_the_pages_that_are_too_large(
+    toy, leave_run, monkeypatch
+):
+    for seed in range(2):
+        leave_run(plan(toy, seed))
+    monkeypatch.setattr(pipeline, "_run", lambda *_, **__: None)
+    monkeypatch.setattr(pages, "LARGEST_BYTES", 1000)
+    size = profiles.get(toy.notebooks, "laptop")
+    with pytest.raises(RobustnbError, match=r"toy2020: its page of .* MB is not kept"):
+        pipeline.reproduce(
+            toy, ["toy2020"], size, [0, 1], jobs=1, record=True, report=lambda _line: None
+        )
+    kept = toy.records / "laptop" / "toy2020"
+    assert {p.name for p in kept.iterdir()} == {"seed0.json", "seed1.json"}

@@ -6,12 +6,11 @@ import nbformat
 import pytest
 
 from robustnb.errors import UsageError
-from robustnb.reproduce import convert, keys, profiles
+from robustnb.reproduce import convert, keys, pages, profiles
+from robustnb.reproduce.choice import Choice
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.publish import publish
 from robustnb.reproduce.registry import load_all
-
-PNG = {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"}
 
 
 @pytest.fixture
@@ -19,34 +18,16 @@ def run(toy):
     return keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
 
 
-def executed(project, run):
-    """The run's folder as papermill would leave it, without a kernel: each cell says its number."""
-    notebook = convert.convert(project.notebook(run.paper))
-    for count, cell in enumerate(convert.code_cells(notebook), 1):
-        cell.execution_count = count
-        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"ran {count}\n")]
-    figure = nbformat.v4.new_output("display_data", PNG, metadata={"image/png": {"alt": "A line."}})
-    notebook.cells[-1].outputs.append(figure)
-    injected = nbformat.v4.new_code_cell("# Parameters\nsize = 80\n", id="drawn-by-papermill")
-    injected.metadata["tags"] = ["injected-parameters"]
-    index = next(i for i, c in enumerate(notebook.cells) if "parameters" in convert.tags(c))
-    notebook.cells.insert(index + 1, injected)
-    notebook.metadata["robustnb"] = {"datasets": [], "run": {"key": run.key}}
-    folder = run.folder(project.runs)
-    folder.mkdir(parents=True)
-    (folder / "x.ipynb").write_text(nbformat.writes(notebook))
-    return folder
-
-
 @pytest.fixture
-def page(toy, run, made):
+def page(toy, run, made, leave_run):
     """Publish the run, with today's sources, and read the page."""
-    folder = executed(toy, run)
+    folder = leave_run(run)
     papers = toy.root / "book" / "papers"
 
-    def published():
+    def published(**where):
         drawn = ledger(load_all(toy.claims), [made(s) for s in range(5)], {}, draws=200)
-        changed = publish(toy, run, folder, drawn, papers)
+        choice = Choice(run, "run", pages.of_run(folder), **where)
+        changed = publish(toy, choice, drawn, papers)
         return changed, nbformat.read(papers / "toy2020.ipynb", as_version=4)
 
     published.path = papers / "toy2020.ipynb"
@@ -60,7 +41,7 @@ def test_outputs_are_the_runs_and_prose_and_comments_are_todays(page, edit):
     assert "Prose of today." in notebook.cells[0].source
     cells = convert.code_cells(notebook)
     assert any("# a comment of today" in cell.source for cell in cells)
-    assert [cell.outputs[0].text for cell in cells] == [f"ran {k}\n" for k in range(1, 5)]
+    assert [cell.outputs[0].text for cell in cells] == [f"ran {k} at laptop\n" for k in range(1, 5)]
     assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
 
 
@@ -109,8 +90,20 @@ def test_an_unknown_placeholder_writes_no_page(page, edit):
 
 
 def test_the_page_tells_which_run_it_shows(page, run):
-    _, notebook = page()
+    _, notebook = page(instead="nothing larger is there")
     assert notebook.metadata["robustnb"]["run"]["key"] == run.key
+    assert "measurements" not in notebook.metadata["robustnb"]["run"]
+    title, _, rest = notebook.cells[0].source.partition("\n\n")
+    assert title == "# A toy paper"
+    assert rest.startswith(
+        ":::{div} rnb-run\nThis page shows the laptop run of this machine (seed 0, 2026-01-02 on "
+        "Some CPU), because nothing larger is there."
+    )
+
+
+def test_a_page_without_a_title_tells_its_run_first(page, edit):
+    edit("# A toy paper\n", "")
+    assert page()[1].cells[0].source.startswith(":::{div} rnb-run\nThis page shows")
 
 
 def test_nothing_changed_means_nothing_written(page, edit):

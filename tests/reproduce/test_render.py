@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from robustnb.errors import UsageError
-from robustnb.reproduce import files, wording
+from robustnb.reproduce import files
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load_all
 from robustnb.reproduce.render import _RENDERERS, Page, readme, substitute
@@ -148,8 +148,8 @@ def test_a_local_run_is_set_beside_the_records(show, made):
     five = [made(seed) for seed in SEEDS]
     near, far = made(0, origin="run"), made(1, 0.2, 0.8, origin="run")
     text = block(show, [*five, near, far])
-    assert "the run on this machine (seed 0) gives +" in text
-    assert re.search(r"seed 0\) gives \S+ points, inside the records' 95 %", text)
+    assert "the laptop run on this machine (seed 0) gives +" in text
+    assert re.search(r"seed 0\) gives \S+ points, inside the records' 95 %.* \[\S+, \S+\]", text)
     assert re.search(r"seed 1\) gives \S+ points, outside the records' 95 %", text)
 
 
@@ -355,17 +355,15 @@ def test_drawing_the_readme_twice_changes_nothing_more(draw, made):
     assert once.endswith("<!-- end of verdicts -->\n\nAfter.\n")
 
 
-def test_the_readme_names_each_claim_once_with_its_verdict(draw, made):
+def test_the_readme_has_a_row_a_paper_with_its_count_and_its_verdict_words(draw, made):
     drawn = draw([made(seed) for seed in SEEDS])
-    rows = rows_of(readme(README, drawn))[2:]
-    assert [cells[0] for cells in rows] == [f"toy2020.C{k}" for k in (1, 2, 3, 4)]
-    assert rows[0][2:] == [wording_label(drawn), "laptop"]
-
-
-def wording_label(drawn):
-    label = drawn["papers"]["toy2020"]["claims"][C1]["label"]
-    assert label in wording.badge(drawn["papers"]["toy2020"]["claims"][C1])
-    return label
+    (row,) = rows_of(readme(README, drawn))[2:]
+    title, holds, words = row
+    assert title == "[A toy paper](notebooks/toy2020.md), 2020" and holds == "1 of 4"
+    counts = [entry.partition(" ") for entry in words.split("; ")]
+    assert sum(int(count) for count, _, _ in counts) == 4
+    groups = [drawn["words"][word] for _, _, word in counts]
+    assert groups[0] == "holds" and "holds" not in groups[1:]
 
 
 def test_a_readme_without_its_marks_is_refused(draw):
