@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from robustnb.reproduce.formatting import table
 from robustnb.reproduce.project import find
-from robustnb.reproduce.wording import table
 
 PLACE = re.compile(r"(<!-- edits:[^>]*-->\n).*?(<!-- end of edits -->)", re.DOTALL)
 NOTEBOOK = "notebooks/zhang2019.md"

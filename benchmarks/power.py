@@ -14,28 +14,28 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from robustnb.reproduce.claims import Paper, Part
 from robustnb.reproduce.evidence import gather
-from robustnb.reproduce.outcomes import Record
 from robustnb.reproduce.registry import load
+from robustnb.reproduce.registry_types import Paper, Part
+from robustnb.reproduce.run_records import RunRecord
 from robustnb.stats import power_against, power_of_equivalence
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "power.json"
 
 
-def pilots(paper: Paper, runs: Path) -> list[Record]:
+def pilots(paper: Paper, runs: Path) -> list[RunRecord]:
     """The laptop runs of seeds that no part registers, one of each seed."""
     registered = {seed for part in paper.parts().values() for seed in part.seeds}
     found = {}
     for path in sorted(runs.glob(f"{paper.id}/*/record.json")):
         plain = json.loads(path.read_text(encoding="utf-8"))
         if plain["profile"] == "laptop" and plain["seed"] not in registered:
-            found[plain["seed"]] = Record(plain, None)
+            found[plain["seed"]] = RunRecord(plain, None)
     return [found[seed] for seed in sorted(found)]
 
 
-def row(part: Part, records: list[Record]) -> dict[str, object]:
+def row(part: Part, records: list[RunRecord]) -> dict[str, object]:
     """Standard error, degrees of freedom and power of one part."""
     assert part.planned is not None
     runs = [run for record in records if (run := record.run(part)) is not None]

@@ -81,7 +81,7 @@ def read(dataset: Dataset, split: str) -> Pair | None:
     return None if images is None or labels is None else (images, labels)
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Rename a wrong file to *.corrupt, so that nothing reads it again."""
     aside = path.with_name(path.name + ".corrupt")
     os.replace(path, aside)

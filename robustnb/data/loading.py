@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robustnb.data import cache, chain
-from robustnb.data.chain import Report, say
+from robustnb.data import cache, fallback
+from robustnb.data.fallback import Report, say
 from robustnb.data.sets import Dataset, catalogue, find
 from robustnb.data.sources import sources_of
 from robustnb.errors import DataError
@@ -31,7 +31,7 @@ def _read_or_set_aside(dataset: Dataset, split: str, kind: str, report: Report) 
         return cache.read_array(dataset, split, kind)
     except cache.CorruptFile as error:
         try:
-            fate = f"set aside as {cache.set_aside(error.path).name}"
+            fate = f"set aside as {cache.quarantine(error.path).name}"
         except OSError as problem:
             fate = f"could not be set aside ({problem.strerror})"
         say(report, f"{error}; {fate}, fetching it again", level=logging.WARNING)
@@ -65,7 +65,7 @@ def _advice(dataset: Dataset) -> str:
 
 def _obtain(dataset: Dataset, report: Report) -> Arrays:
     try:
-        return chain.obtain(dataset, sources_of(dataset), report)
+        return fallback.obtain(dataset, sources_of(dataset), report)
     except DataError as error:
         said = f"cache {cache.root() / dataset.name}: not there, or not whole"
         title, *answers = str(error).splitlines()

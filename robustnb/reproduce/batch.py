@@ -21,9 +21,9 @@ from pathlib import Path
 from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import cluster, disk, status
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.files import write_atomically
-from robustnb.reproduce.keys import Run
+from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.slurm import Follower, SlurmError
@@ -203,7 +203,7 @@ def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[st
 
 def run_all(
     project: Project,
-    runs: Sequence[Run],
+    runs: Sequence[RunSpec],
     *,
     jobs: int,
     limits: Limits = USUAL,
@@ -248,7 +248,7 @@ def run_all(
         raise RunError("\n".join(failures))
 
 
-def _lost(project: Project, left: Sequence[Run], follower: Follower | None) -> list[Run]:
+def _lost(project: Project, left: Sequence[RunSpec], follower: Follower | None) -> list[RunSpec]:
     """The runs that neither ended nor failed because Slurm was out of reach for a while."""
     if follower is None or not follower.cut_off or _owner_file(project).exists():
         return []
@@ -257,7 +257,7 @@ def _lost(project: Project, left: Sequence[Run], follower: Follower | None) -> l
 
 def _run_snakemake(
     project: Project,
-    runs: Sequence[Run],
+    runs: Sequence[RunSpec],
     batch: cluster.Batch,
     jobs: int,
     words: Sequence[str],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import disk
-from robustnb.reproduce.files import move_folder
+from robustnb.reproduce.atomic import move_folder
 from robustnb.reproduce.isolation import isolated
 from robustnb.reproduce.project import Project
 

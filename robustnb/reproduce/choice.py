@@ -14,10 +14,10 @@ from typing import Any
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import convert, keys, pages
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.outcomes import state
 from robustnb.reproduce.profiles import NAMES, Profile
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
+from robustnb.reproduce.run_records import state
 
 _NAMED = 3
 
@@ -33,7 +33,7 @@ class Choice:
     page does not show a kept run, if the book has one.
     """
 
-    run: keys.Run
+    run: keys.RunSpec
     origin: str
     executed: pages.Executed
     instead: str = ""
@@ -52,9 +52,9 @@ def choose(project: Project, paper: str, profile: Profile | None, *, report: Rep
     that is refused because a file of it was changed.
     """
     if profile is not None:
-        return _local(project, keys.plan(project, paper, profile, 0))
+        return _local(project, keys.resolve_run(project, paper, profile, 0))
     sizes = load_profiles(project.notebooks)
-    plans = [keys.plan(project, paper, sizes[name], 0) for name in reversed(NAMES)]
+    plans = [keys.resolve_run(project, paper, sizes[name], 0) for name in reversed(NAMES)]
     larger, smoke = plans[:-1], plans[-1]
     for run in larger:
         if (run.folder(project.runs) / RECORD).is_file():
@@ -68,11 +68,11 @@ def choose(project: Project, paper: str, profile: Profile | None, *, report: Rep
     return _local(project, smoke, instead="; ".join(instead) or "no larger run is at hand")
 
 
-def _local(project: Project, run: keys.Run, *, instead: str = "") -> Choice:
+def _local(project: Project, run: keys.RunSpec, *, instead: str = "") -> Choice:
     return Choice(run, "run", pages.of_run(run.folder(project.runs)), instead)
 
 
-def _kept(project: Project, run: keys.Run, report: Report) -> pages.Executed | str:
+def _kept(project: Project, run: keys.RunSpec, report: Report) -> pages.Executed | str:
     """The page kept for a run; else why it cannot be shown, empty if there is none."""
     home = project.records / run.profile / run.paper
     path, folder = home / f"seed{run.seed}.json", home / pages.FOLDER
@@ -99,7 +99,7 @@ def line(choice: Choice, ledger: Json) -> str:
     if choice.instead:
         told[0] += f", because {choice.instead}"
     if choice.origin == "record":
-        told.append(_code(choice.run, record))
+        told.append(_code(choice.run, record, ledger))
     else:
         told.append(_inside(ledger, choice.run))
     told.append(_how_to_run(choice))
@@ -116,17 +116,23 @@ def _how_to_run(choice: Choice) -> str:
     return f"To run it here: `{run} {profile}`, then `make book`"
 
 
-def _code(run: keys.Run, record: Json) -> str:
-    """Whether today's code is the record's, or what has changed since."""
+def _code(run: keys.RunSpec, record: Json, ledger: Json) -> str:
+    """Whether today's code is the record's, was confirmed equal, or what has changed since."""
     if state(record, run.source) == "current":
         return "Its code, parameters and data are today's"
+    known = ledger["runs"].get(f"{run.paper}/{run.profile}/seed{run.seed}/record", {})
+    if confirmed := known.get("confirmed"):
+        return (
+            "It was recorded with earlier code, which gave the same results as today's on "
+            f"{confirmed['date']} at {confirmed['profile']}"
+        )
     changed = changes(run, record)
     shown = ", ".join(f"`{name}`" for name in changed[:_NAMED])
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     return f"Changed since that run: {shown}{more}" if changed else "Its code is an earlier one"
 
 
-def changes(run: keys.Run, record: Json) -> Sequence[str]:
+def changes(run: keys.RunSpec, record: Json) -> Sequence[str]:
     """What differs between a record and today's run: modules, parameters, data sets."""
     then, sets = record["closure"], record["data"]
     modules = sorted(m for m in {*run.closure, *then} if run.closure.get(m) != then.get(m))
@@ -136,7 +142,7 @@ def changes(run: keys.Run, record: Json) -> Sequence[str]:
     return [*modules, *parameters, *data]
 
 
-def _inside(ledger: Json, run: keys.Run) -> str:
+def _inside(ledger: Json, run: keys.RunSpec) -> str:
     """How many of a local run's numbers lie in the records' prediction intervals, and which not."""
     parts = {
         name: part["profiles"][run.profile]["local"]

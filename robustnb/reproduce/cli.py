@@ -105,9 +105,9 @@ cli.add_command(records_group)
 @json_option
 def list_command(as_json: bool) -> None:
     """Papers, claims, profiles and budgets."""
-    from robustnb.reproduce import show
+    from robustnb.reproduce import console
 
-    click.echo(show.overview(find(), as_json=as_json))
+    click.echo(console.overview(find(), as_json=as_json))
 
 
 @cli.command("run")
@@ -182,7 +182,7 @@ def reproduce_command(
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
-    from robustnb.reproduce import machine, show
+    from robustnb.reproduce import console, machine
     from robustnb.reproduce.pipeline import reproduce
 
     ledger = reproduce(
@@ -198,7 +198,7 @@ def reproduce_command(
         extra=extra,
         report=_say,
     )
-    click.echo(show.claims(ledger, list(papers) or project.papers(), as_json=False))
+    click.echo(console.claims(ledger, list(papers) or project.papers(), as_json=False))
 
 
 def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_table.Profile]:
@@ -245,10 +245,10 @@ def claims_command(paper: str | None, as_json: bool) -> None:
     """Verdict on each claim, from the runs and records there are."""
     project = find()
     papers = [project.notebook(paper).stem] if paper else project.papers()
-    from robustnb.reproduce import show
-    from robustnb.reproduce.pipeline import draw_ledger
+    from robustnb.reproduce import console
+    from robustnb.reproduce.pipeline import build_ledger
 
-    click.echo(show.claims(draw_ledger(project), papers, as_json=as_json))
+    click.echo(console.claims(build_ledger(project), papers, as_json=as_json))
 
 
 @cli.command("why")
@@ -268,10 +268,10 @@ def why_command(claim: str, as_json: bool) -> None:
     if claim not in known + parts:
         siblings = [p for p in parts if p.rpartition(".")[0] == claim.rpartition(".")[0]]
         raise unknown("claim", claim, known + siblings)
-    from robustnb.reproduce import show
-    from robustnb.reproduce.pipeline import draw_ledger
+    from robustnb.reproduce import console
+    from robustnb.reproduce.pipeline import build_ledger
 
-    click.echo(show.why(draw_ledger(project), claim, as_json=as_json))
+    click.echo(console.why(build_ledger(project), claim, as_json=as_json))
 
 
 @cli.command("readme", hidden=True)
@@ -338,10 +338,10 @@ def data_list(as_json: bool) -> None:
     from dataclasses import asdict
 
     from robustnb.data import describe
-    from robustnb.reproduce import show
+    from robustnb.reproduce import console
 
     rows = [asdict(listing) for listing in describe()]
-    click.echo(json.dumps(rows, indent=1, default=str) if as_json else show.table(rows))
+    click.echo(json.dumps(rows, indent=1, default=str) if as_json else console.table(rows))
 
 
 def run() -> None:

@@ -34,10 +34,10 @@ def list_command(papers: tuple[str, ...], as_json: bool) -> None:
     """
     project = find()
     chosen = _chosen(project, papers)
-    from robustnb.reproduce import records, show
+    from robustnb.reproduce import console, records
 
     rows = records.rows(records.standings(project, chosen))
-    click.echo(json.dumps(rows, indent=1) if as_json else show.table(rows))
+    click.echo(json.dumps(rows, indent=1) if as_json else console.table(rows))
 
 
 @records_group.command("confirm")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce import slurm
-from robustnb.reproduce.files import write_atomically
-from robustnb.reproduce.keys import Run
+from robustnb.reproduce.atomic import write_atomically
+from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.project import Project
 
 LOCAL = "local"
@@ -100,7 +100,7 @@ class Batch:
         return [str(told.parent)]
 
     def follower(
-        self, project: Project, runs: Iterable[Run], report: slurm.Report
+        self, project: Project, runs: Iterable[RunSpec], report: slurm.Report
     ) -> slurm.Follower | None:
         """What follows the jobs; None for an executor whose queue is not known here."""
         if self.executor != SLURM:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.provenance import digest
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import Project
 

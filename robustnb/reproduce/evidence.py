@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from scipy import stats as st
 
-from robustnb.reproduce.claims import Part
 from robustnb.reproduce.estimands import (
     Arm,
     Floats,
@@ -26,6 +25,7 @@ from robustnb.reproduce.estimands import (
     per_seed,
 )
 from robustnb.reproduce.estimands import arm_means as means_of
+from robustnb.reproduce.registry_types import Part
 from robustnb.stats import (
     DRAWS,
     Interval,
@@ -42,7 +42,7 @@ from robustnb.stats import (
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """What one finished run holds for a part: its arms, its checks and its attack audits.
 
     An audit is {"ok": bool, "why": str} with whatever else it found; without "ok" it failed.
@@ -129,7 +129,7 @@ class Evidence:
         return minimal_detectable(self.standard_error, df=self.freedom)
 
 
-def gather(part: Part, runs: Sequence[Run], *, draws: int = DRAWS) -> Evidence:
+def compute_evidence(part: Part, runs: Sequence[RunData], *, draws: int = DRAWS) -> Evidence:
     """The evidence of runs, one per seed, about a part that has an estimand."""
     assert part.estimand is not None
     arms = [run.arms for run in runs]

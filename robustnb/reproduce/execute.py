@@ -19,11 +19,11 @@ from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import calibration, cells, convert, history
 from robustnb.reproduce import status as statuses
+from robustnb.reproduce.atomic import move_folder, write_atomically
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
-from robustnb.reproduce.files import move_folder, write_atomically
 from robustnb.reproduce.kernel import manager_class, tidily
-from robustnb.reproduce.keys import Run
+from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.liveness import watched
 from robustnb.reproduce.machine import processor
@@ -84,7 +84,7 @@ def _literal(path: Path) -> str:
 def _papermill(
     notebook: Any,
     output: Path,
-    run: Run,
+    run: RunSpec,
     limits: Limits,
     status: Status,
     log: Path,
@@ -132,7 +132,7 @@ def _papermill(
             raise RunError(f"{run.name} {why} {course.place()}{last}. The log is {log}") from None
 
 
-def _check_audit(facts: Mapping[str, Any], run: Run) -> None:
+def _check_audit(facts: Mapping[str, Any], run: RunSpec) -> None:
     """RunError if the run used what its key does not cover."""
     outside = sorted(set(facts["modules"]) - set(run.closure) - NAMES_OR_SHOWS)
     if outside:
@@ -153,7 +153,7 @@ def _check_audit(facts: Mapping[str, Any], run: Run) -> None:
         )
 
 
-def _clean(notebook: Any, run: Run, paths: MachinePaths) -> list[str]:
+def _clean(notebook: Any, run: RunSpec, paths: MachinePaths) -> list[str]:
     """Take out of the outputs what differs between equal runs; return what went to stderr.
 
     Raises RunError for a cell that did not run, failed, or shows a path of this machine.
@@ -187,7 +187,7 @@ def _clean(notebook: Any, run: Run, paths: MachinePaths) -> list[str]:
 
 
 def make_record(
-    run: Run, notebook: Any, usage: Usage, warnings: list[str], facts: Mapping[str, Any]
+    run: RunSpec, notebook: Any, usage: Usage, warnings: list[str], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The run's record: all that the ledger needs of it, as JSON; `facts` are of its audit cell.
 
@@ -231,7 +231,7 @@ def make_record(
 
 def execute(
     project: Project,
-    run: Run,
+    run: RunSpec,
     profile: Profile,
     *,
     limits: Limits = USUAL,
@@ -261,7 +261,7 @@ def execute(
 
 
 def _execute(
-    project: Project, run: Run, status: Status, course: Course, *, limits: Limits, fresh: bool
+    project: Project, run: RunSpec, status: Status, course: Course, *, limits: Limits, fresh: bool
 ) -> Path:
     """Run the notebook in a folder of the status's work folder and write its record beside it."""
     import nbformat

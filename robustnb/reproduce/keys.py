@@ -27,7 +27,7 @@ _KEY_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSpec:
     """One notebook, one profile, one seed, and the two digests that name its result.
 
     `source` covers what the book's authors decide (code cells, closure, parameters, data); `key`
@@ -121,14 +121,14 @@ def _registered_seeds(project: Project, paper: str) -> frozenset[int]:
     return frozenset({0}).union(*(part.seeds for part in load(path).parts().values()))
 
 
-def plan(
+def resolve_run(
     project: Project,
     paper: str,
     profile: Profile,
     seed: int,
     *,
     given: Mapping[str, Any] | None = None,
-) -> Run:
+) -> RunSpec:
     """The run of `paper` at `profile` with `seed`.
 
     Overrides of its own, or a seed that no part of the registry lists, make it a custom run, which
@@ -157,7 +157,7 @@ def plan(
     )
     found, device = versions(), _device(declared, overrides)
     key = digest({"source": source, "versions": found, "device": device, "threads": 1})
-    return Run(
+    return RunSpec(
         paper,
         profile.name,
         seed,

@@ -22,10 +22,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robustnb.reproduce.claims import EXACT, PROFILES, Claim, Paper, Part, digest
-from robustnb.reproduce.claims import unregistered_changes as changes
 from robustnb.reproduce.estimands import per_seed
-from robustnb.reproduce.outcomes import Record, confirmation_behind, open_records, speaking
+from robustnb.reproduce.registry_types import EXACT, PROFILES, Claim, Paper, Part, digest
+from robustnb.reproduce.registry_types import unregistered_changes as changes
+from robustnb.reproduce.run_records import RunRecord, confirmation_behind, open_records, speaking
 from robustnb.reproduce.verdict import (
     ESTIMATE,
     GROUPS,
@@ -85,7 +85,9 @@ def ledger(
     }
 
 
-def _records_for(part: Part, paper: Paper, records: Sequence[Record], profile: str) -> list[Record]:
+def _records_for(
+    part: Part, paper: Paper, records: Sequence[RunRecord], profile: str
+) -> list[RunRecord]:
     """The records that decide; a counterexample counts wherever it was found."""
     chosen = speaking(records, paper.id, profile)
     if part.kind in EXACT:
@@ -94,7 +96,7 @@ def _records_for(part: Part, paper: Paper, records: Sequence[Record], profile: s
     return chosen
 
 
-def _paper(paper: Paper, records: Sequence[Record], verdicts: Verdicts) -> Json:
+def _paper(paper: Paper, records: Sequence[RunRecord], verdicts: Verdicts) -> Json:
     mine = [r for r in records if r.paper == paper.id]
     claims = {claim.id: _claim(paper, claim, mine, verdicts) for claim in paper.claims}
     return {
@@ -112,7 +114,7 @@ def _paper(paper: Paper, records: Sequence[Record], verdicts: Verdicts) -> Json:
     }
 
 
-def _claim(paper: Paper, claim: Claim, records: Sequence[Record], verdicts: Verdicts) -> Json:
+def _claim(paper: Paper, claim: Claim, records: Sequence[RunRecord], verdicts: Verdicts) -> Json:
     at = {profile: _claim_at(claim, verdicts, profile) for profile in PROFILES}
     headline = _headline(claim, verdicts, at)
     profile = headline or PROFILES[0]
@@ -193,7 +195,7 @@ def _headline(claim: Claim, verdicts: Verdicts, at: Mapping[str, Json]) -> str |
 
 
 def _part(
-    paper: Paper, part: Part, records: Sequence[Record], verdicts: Mapping[str, PartVerdict]
+    paper: Paper, part: Part, records: Sequence[RunRecord], verdicts: Mapping[str, PartVerdict]
 ) -> Json:
     plain = dataclasses.asdict(part)
     for name in ("seeds", "matched"):
@@ -211,7 +213,7 @@ def _part(
     return {**plain, "digest": digest(part), "profiles": profiles}
 
 
-def _local(part: Part, records: Sequence[Record], profile: str) -> Json | None:
+def _local(part: Part, records: Sequence[RunRecord], profile: str) -> Json | None:
     """Whether local runs lie in the 95 % prediction interval of the committed ones; else None."""
     if part.estimand is None or profile == "smoke":
         return None

@@ -22,8 +22,8 @@ from typing import Any
 from robustnb.errors import RobustnbError
 from robustnb.provenance import source_digest
 from robustnb.reproduce import convert
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.execute import NOTEBOOK, RECORD
-from robustnb.reproduce.files import write_atomically
 
 FOLDER = "page"
 LARGEST_BYTES = 1_000_000

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robustnb.errors import UsageError
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import choose
-from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.pages import palette_png
 from robustnb.reproduce.project import Project
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from robustnb.errors import RobustnbError, UsageError
 from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, records
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import choose
 from robustnb.reproduce.execute import RECORD
-from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.ledger import ledger as judge
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.profiles import Profile
@@ -37,13 +37,13 @@ def _local(project: Project) -> list[dict[str, Any]]:
         for paper in project.papers():
             for folder in sorted((project.runs / name / paper).glob("seed*-*")):
                 seed = int(folder.name[4:].partition("-")[0])
-                run = keys.plan(project, paper, profile, seed)
+                run = keys.resolve_run(project, paper, profile, seed)
                 if folder == run.folder(project.runs) and (folder / RECORD).is_file():
                     found.append({**_load(folder / RECORD), "origin": "run"})
     return found
 
 
-def draw_ledger(project: Project, *, committed_only: bool = False) -> dict[str, Any]:
+def build_ledger(project: Project, *, committed_only: bool = False) -> dict[str, Any]:
     """The ledger of the registry, the committed records and (unless told otherwise) the runs."""
     found = records.committed(project)
     plan = records.planner(project)
@@ -92,7 +92,7 @@ def reproduce(
             refused = [why for run in runs if (why := _keep(project, run, report))]
             if refused:
                 raise RobustnbError("\n".join(refused))
-        return draw_ledger(project)
+        return build_ledger(project)
 
 
 def _registered(
@@ -101,11 +101,11 @@ def _registered(
     profile: Profile,
     seeds: Sequence[int],
     report: Report,
-) -> list[keys.Run]:
+) -> list[keys.RunSpec]:
     """The runs that the registry lists."""
-    kept: list[keys.Run] = []
+    kept: list[keys.RunSpec] = []
     for paper in papers:
-        runs = [keys.plan(project, paper, profile, seed) for seed in seeds]
+        runs = [keys.resolve_run(project, paper, profile, seed) for seed in seeds]
         kept += [run for run in runs if not run.custom]
         left_out = ", ".join(str(run.seed) for run in runs if run.custom)
         if left_out:
@@ -118,12 +118,12 @@ def _registered(
     return kept
 
 
-def _run(project: Project, runs: Sequence[keys.Run], **settings: Any) -> None:
+def _run(project: Project, runs: Sequence[keys.RunSpec], **settings: Any) -> None:
     _fetch_data(project, runs, settings["report"])
     batch.run_all(project, runs, **settings)
 
 
-def _fetch_data(project: Project, runs: Sequence[keys.Run], report: Report) -> None:
+def _fetch_data(project: Project, runs: Sequence[keys.RunSpec], report: Report) -> None:
     """Fetch once what the missing runs load, before runs side by side would."""
     from robustnb.data import fetch
 
@@ -132,7 +132,7 @@ def _fetch_data(project: Project, runs: Sequence[keys.Run], report: Report) -> N
         fetch(name, report=report)
 
 
-def _keep(project: Project, run: keys.Run, report: Report) -> str:
+def _keep(project: Project, run: keys.RunSpec, report: Report) -> str:
     """Copy a run's record to those of the book, with its page for seed 0; why not the page."""
     record, refused = _load(run.folder(project.runs) / RECORD), ""
     home = project.records / run.profile / run.paper
@@ -163,11 +163,11 @@ def make_book(
     """
     with batch.lock(project):
         size = profile or get_profile(project.notebooks, "smoke")
-        runs = [keys.plan(project, paper, size, 0) for paper in project.papers()]
+        runs = [keys.resolve_run(project, paper, size, 0) for paper in project.papers()]
         report(f"step 1 of 3: run the notebooks at {size.name}, {jobs} at a time")
         _run(project, runs, jobs=jobs, limits=limits, report=report)
         report("step 2 of 3: judge the claims and write the pages")
-        drawn = draw_ledger(project)
+        drawn = build_ledger(project)
         write_atomically(project.ledger, json.dumps(drawn, indent=1) + "\n")
         source = book.source_root(project)
         _publish_all(project, profile, drawn, source / "book" / "papers", report)
@@ -199,7 +199,7 @@ def write_readme(project: Project, *, check: bool = False) -> bool:
 
     path = project.root / "README.md"
     text = path.read_text(encoding="utf-8")
-    wanted = readme(text, draw_ledger(project, committed_only=True))
+    wanted = readme(text, build_ledger(project, committed_only=True))
     if not check:
         write_atomically(path, wanted)
     return not check or text == wanted

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.reproduce import convert
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import Choice, line
-from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.render import Page, substitute
 

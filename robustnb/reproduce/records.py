@@ -15,7 +15,7 @@ from robustnb.reproduce import confirmations, keys, profiles
 from robustnb.reproduce.project import Project
 
 Json = Mapping[str, Any]
-PlanOf = Callable[[str, str, int], keys.Run]
+PlanOf = Callable[[str, str, int], keys.RunSpec]
 CURRENT, CONFIRMED, STALE = "current", "confirmed", "stale"
 _NAMED = 3
 
@@ -25,7 +25,7 @@ class Standing:
     """A committed record and where it stands; `why` says what changed, or what confirmed it."""
 
     record: Json
-    run: keys.Run
+    run: keys.RunSpec
     state: str
     why: str
     confirmation: Json | None = None
@@ -45,12 +45,12 @@ def committed(project: Project) -> list[dict[str, Any]]:
 def planner(project: Project) -> PlanOf:
     """Today's run of a paper, a profile and a seed, planned once."""
     sizes = profiles.load(project.notebooks)
-    planned: dict[tuple[str, str, int], keys.Run] = {}
+    planned: dict[tuple[str, str, int], keys.RunSpec] = {}
 
-    def plan(paper: str, profile: str, seed: int) -> keys.Run:
+    def plan(paper: str, profile: str, seed: int) -> keys.RunSpec:
         name = (paper, profile, seed)
         if name not in planned:
-            planned[name] = keys.plan(project, paper, sizes[profile], seed)
+            planned[name] = keys.resolve_run(project, paper, sizes[profile], seed)
         return planned[name]
 
     return plan
@@ -80,7 +80,7 @@ def changed_modules(then: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return sorted(m for m in {*then, *now} if then.get(m) != now.get(m))
 
 
-def _changes(record: Json, run: keys.Run) -> str:
+def _changes(record: Json, run: keys.RunSpec) -> str:
     """What of today's run differs from the record: parameters, data, modules, else code cells."""
     modules = changed_modules(record.get("closure", {}), run.closure)
     told = []

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce.claims import (
+from robustnb.reproduce.estimands import check_estimand
+from robustnb.reproduce.registry_types import (
     ENOUGH_POWER,
     EXACT,
     KINDS,
@@ -39,7 +40,6 @@ from robustnb.reproduce.claims import (
     settings_table,
     unregistered_changes,
 )
-from robustnb.reproduce.estimands import check_estimand
 from robustnb.reproduce.yamlfile import read_mapping
 
 __all__ = [

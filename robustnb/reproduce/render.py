@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import wording
-from robustnb.reproduce.claims import EXACT, PROFILES
+from robustnb.reproduce import formatting
+from robustnb.reproduce.registry_types import EXACT, PROFILES
 
 Json = Mapping[str, Any]
 _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
@@ -90,36 +90,36 @@ def _verdict(ledger: Json, page: Page, name: str) -> str:
         if (text := _remark(part, page.profile))
     ]
     note = f"\n\n{claim['note']}" if claim["note"] else ""
-    numbers = "; ".join(f"{n['what']}: {wording.number(n)}" for n in claim["numbers"])
+    numbers = "; ".join(f"{n['what']}: {formatting.number(n)}" for n in claim["numbers"])
     note += f"\n\nThe paper's numbers: {numbers}." if numbers else ""
     told = "\n\n" + "\n".join(f"- {remark}" for remark in remarks) if remarks else ""
     return (
         f"({_label(name)})=\n:::{{admonition}} {_short(name)}. {claim['statement']}\n"
-        f":class: rnb-verdict\n{wording.badge(claim)} *Source: {claim['source']} "
-        f"({claim['provenance']}).*\n\n{wording.table(header, rows)}{told}{note}\n:::"
+        f":class: rnb-verdict\n{formatting.badge(claim)} *Source: {claim['source']} "
+        f"({claim['provenance']}).*\n\n{formatting.table(header, rows)}{told}{note}\n:::"
     )
 
 
 def _part_row(part: Json) -> list[str]:
     """Three cells: the part over the paper's number, our result over its sample, the badge."""
-    profile = wording.shown_profile(part)
+    profile = formatting.shown_profile(part)
     found = part["profiles"][profile]
-    paper = wording.paper_number(part)
-    interval = wording.bounds(part, found["interval"])
+    paper = formatting.paper_number(part)
+    interval = formatting.bounds(part, found["interval"])
     result = " ".join(
         text
         for text in (
-            wording.ours(part, found),
+            formatting.ours(part, found),
             f'<span class="rnb-interval">{interval}</span>' if interval else "",
         )
         if text
     )
-    p = wording.p_values(found)
-    details = [wording.sample(part, found), f"p = {p}".replace("= <", "<") if p else ""]
+    p = formatting.p_values(found)
+    details = [formatting.sample(part, found), f"p = {p}".replace("= <", "<") if p else ""]
     return [
-        wording.stacked(part["title"], f"paper: {paper}" if paper else ""),
-        wording.stacked(result or "–", ", ".join(text for text in details if text)),
-        wording.stacked(f"{wording.badge(found)} {profile}", wording.age(found)),
+        formatting.stacked(part["title"], f"paper: {paper}" if paper else ""),
+        formatting.stacked(result or "–", ", ".join(text for text in details if text)),
+        formatting.stacked(f"{formatting.badge(found)} {profile}", formatting.age(found)),
     ]
 
 
@@ -128,12 +128,12 @@ def _remark(part: Json, page_profile: str) -> str:
 
     Local runs are told of at the profile of the verdict and at the one whose outputs the page has.
     """
-    profile = wording.shown_profile(part)
+    profile = formatting.shown_profile(part)
     found = part["profiles"][profile]
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
     told = [] if quiet else [found["text"]]
     if part["planned"] and found["group"] == "inconclusive":
-        told.append(wording.planned(part))
+        told.append(formatting.planned(part))
     for size in dict.fromkeys((profile, page_profile or profile)):
         told += _beside_records(part, size)
     return "; ".join(text for text in told if text)
@@ -144,8 +144,8 @@ def _beside_records(part: Json, profile: str) -> list[str]:
     local = part["profiles"][profile]["local"]
     return [
         f"the {profile} run on this machine (seed {seed}) gives "
-        f"{wording.quantity(part, run['value'])}, {'inside' if run['within'] else 'outside'} the "
-        f"records' 95 % prediction interval {wording.bounds(part, local)}"
+        f"{formatting.quantity(part, run['value'])}, "
+        f"{'inside' if run['within'] else 'outside'} the records' 95 % prediction interval {formatting.bounds(part, local)}"
         for seed, run in (local["runs"].items() if local else ())
     ]
 
@@ -157,12 +157,12 @@ def _claims(ledger: Json, page: Page, paper: str = "") -> str:
         [
             f"{{ref}}`{_short(name)} <{_label(name)}>`",
             claim["statement"],
-            wording.badge(claim),
+            formatting.badge(claim),
             claim["profile"] or "–",
         ]
         for name, claim in claims.items()
     ]
-    return wording.table(["", "the paper's claim", "verdict", "at"], rows)
+    return formatting.table(["", "the paper's claim", "verdict", "at"], rows)
 
 
 def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
@@ -179,14 +179,14 @@ def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
     rows = []
     for found in _papers(ledger, page, paper):
         for name, claim in found["claims"].items():
-            verdicts = [wording.badge(claim["profiles"][profile]) for profile in shown]
+            verdicts = [formatting.badge(claim["profiles"][profile]) for profile in shown]
             link = f"{{ref}}`{name.partition('.')[0]} {_short(name)} <{_label(name)}>`"
             rows.append([link, claim["statement"], *verdicts])
-    return wording.table(["claim", "what the paper says", *shown], rows)
+    return formatting.table(["claim", "what the paper says", *shown], rows)
 
 
 def _totals(ledger: Json, _page: Page) -> str:
-    return wording.tally(ledger["totals"]["overall"])
+    return formatting.tally(ledger["totals"]["overall"])
 
 
 _COLUMNS = {
@@ -209,7 +209,7 @@ def _cover(ledger: Json, _page: Page) -> str:
         [f"[{paper['title']}](papers/{name})", *(_links(paper, group) for group in _COLUMNS)]
         for name, paper in ledger["papers"].items()
     ]
-    table = wording.table(["paper", *_COLUMNS.values()], rows)
+    table = formatting.table(["paper", *_COLUMNS.values()], rows)
     return f'<div class="rnb-tiles">{tiles}</div>\n\n{table}'
 
 
@@ -221,20 +221,20 @@ def _links(paper: Json, group: str) -> str:
 def _value(ledger: Json, _page: Page, name: str) -> str:
     """Our estimate with its interval, inside a sentence."""
     part = _part(ledger, name)
-    found = part["profiles"][wording.shown_profile(part)]
+    found = part["profiles"][formatting.shown_profile(part)]
     if found["estimate"] is None:
         return f"*{found['label']}*"
-    return f"{wording.ours(part, found)} {wording.bounds(part, found['interval'])}".strip()
+    return f"{formatting.ours(part, found)} {formatting.bounds(part, found['interval'])}".strip()
 
 
 def _paper(ledger: Json, _page: Page, name: str) -> str:
-    return wording.paper_number(_part(ledger, name)) or "–"
+    return formatting.paper_number(_part(ledger, name)) or "–"
 
 
 def _setting(_ledger: Json, page: Page, name: str) -> str:
     """The table "paper against ours" of one experiment."""
-    from robustnb.reproduce.claims import settings_table
     from robustnb.reproduce.registry import load
+    from robustnb.reproduce.registry_types import settings_table
 
     registered = load(page.paper, folder=page.root / "notebooks" / "claims")
     rows = [
@@ -242,7 +242,7 @@ def _setting(_ledger: Json, page: Page, name: str) -> str:
         for row in settings_table(registered, name, page.parameters or {})
     ]
     title = registered.settings[name].title
-    return f"**{title}**\n\n" + wording.table(["", "paper", "known from", "this run"], rows)
+    return f"**{title}**\n\n" + formatting.table(["", "paper", "known from", "this run"], rows)
 
 
 def _source(_ledger: Json, _page: Page, name: str) -> str:
@@ -282,7 +282,9 @@ def _costs(ledger: Json, page: Page, paper: str = "") -> str:
         mean = {k: _mean_cost(runs, k) for k in ("cpu_seconds", "wall_seconds", "peak_mb")}
         rows.append(
             [
-                wording.stacked(name, ", ".join(sorted({wording.age(r) for r in runs} - {""}))),
+                formatting.stacked(
+                    name, ", ".join(sorted({formatting.age(r) for r in runs} - {""}))
+                ),
                 profile,
                 str(len(runs)),
                 f"{mean['cpu_seconds']:.0f}",
@@ -302,7 +304,7 @@ def _costs(ledger: Json, page: Page, paper: str = "") -> str:
         "GB",
         "on",
     ]
-    return wording.table(header, rows)
+    return formatting.table(header, rows)
 
 
 def _mean_cost(runs: Sequence[Json], name: str) -> float:
@@ -333,7 +335,7 @@ def _budgets(_ledger: Json, page: Page) -> str:
         [name, p.where, p.purpose, f"{p.reference_seconds:,.0f}", f"{p.memory_gb:g}"]
         for name, p in _profiles(page).items()
     ]
-    return wording.table(["profile", "where", "for", "reference seconds", "GB"], rows)
+    return formatting.table(["profile", "where", "for", "reference seconds", "GB"], rows)
 
 
 def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
@@ -344,7 +346,7 @@ def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
         if not (paper or page.paper) or name == (paper or page.paper)
         for entry in found["amendments"]
     ]
-    return wording.table(["part", "date", "reason"], rows) if rows else "No amendments so far."
+    return formatting.table(["part", "date", "reason"], rows) if rows else "No amendments so far."
 
 
 _RENDERERS: dict[str, Callable[..., str]] = {
@@ -378,8 +380,8 @@ def readme(text: str, ledger: Json) -> str:
         ]
         for name, paper in ledger["papers"].items()
     ]
-    table = wording.table(["paper", "claims that hold", "what came out"], rows)
-    tally = wording.tally(ledger["totals"]["overall"])
+    table = formatting.table(["paper", "claims that hold", "what came out"], rows)
+    tally = formatting.tally(ledger["totals"]["overall"])
     return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)
 
 

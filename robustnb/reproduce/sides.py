@@ -23,7 +23,8 @@ import robustnb
 from robustnb.reproduce import keys, profiles, project
 home = project.find()
 sizes = profiles.load(home.notebooks)
-runs = [keys.plan(home, paper, sizes[size], seed) for paper, size, seed in json.loads(sys.argv[1])]
+resolve = getattr(keys, "resolve_run", None) or keys.plan  # as earlier code called it
+runs = [resolve(home, paper, sizes[size], seed) for paper, size, seed in json.loads(sys.argv[1])]
 names = ["paper", "profile", "seed", "source", "key", "closure", "data", "versions", "device"]
 facts = [{name: getattr(run, name) for name in [*names, "overrides"]} for run in runs]
 print(json.dumps({"package": robustnb.__file__, "runs": facts}))
@@ -40,7 +41,7 @@ print("".join(output["text"] for output in cell.outputs if output.get("name") ==
 
 @dataclass(frozen=True)
 class Plan:
-    """What a side's own `keys.plan` says of a run, and the values of all its parameters."""
+    """What a side's own `keys.resolve_run` says of a run, and the values of all its parameters."""
 
     paper: str
     profile: str

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import convert, disk, keys
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.device import check_device
 from robustnb.reproduce.execute import RECORD, execute
-from robustnb.reproduce.files import write_atomically
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.parameters import Parameter, Value, parse_assignments
 from robustnb.reproduce.profiles import Profile
@@ -36,7 +36,7 @@ def run_one(
     source = project.notebook(paper)
     declared = convert.parameters(convert.convert(source), where=source.name)
     given = parse_assignments(declared, list(assignments))
-    run = keys.plan(project, paper, profile, seed, given=given)
+    run = keys.resolve_run(project, paper, profile, seed, given=given)
     folder = run.folder(project.runs)
     if (folder / RECORD).is_file() and not fresh:
         report(f"{run.name} is there already")
@@ -55,7 +55,7 @@ def run_one(
         raise told from None
 
 
-def _told(project: Project, run: keys.Run, error: Exception) -> Exception:
+def _told(project: Project, run: keys.RunSpec, error: Exception) -> Exception:
     """The error with what is to be done about the disk, if that is what failed."""
     if isinstance(error, UsageError):
         return error
@@ -66,7 +66,7 @@ def _told(project: Project, run: keys.Run, error: Exception) -> Exception:
     return RunError(f"{error}\n{why}") if why else error
 
 
-def _value(name: str, declared: Mapping[str, Parameter], run: keys.Run) -> Value | None:
+def _value(name: str, declared: Mapping[str, Parameter], run: keys.RunSpec) -> Value | None:
     """What a run gives a parameter; None if its notebook has none of that name."""
     if name not in declared:
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustnb.errors import RunError
-from robustnb.reproduce.keys import Run
+from robustnb.reproduce.keys import RunSpec
 
 _QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"})
 _RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "STAGE_OUT"})
@@ -129,7 +129,7 @@ def cancel(batch: str) -> int:
     return len(jobs)
 
 
-def tag(run: Run) -> str:
+def tag(run: RunSpec) -> str:
     """How the plugin's comment on a job names its run: the values of the rule's wildcards."""
     return f"{run.profile}_{run.paper}_{run.seed}_{run.key}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustnb import unfinished
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.project import Project
 
 _NOTE = "note"

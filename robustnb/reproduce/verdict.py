@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from robustnb.reproduce.claims import EXACT, PROFILES, Part
 from robustnb.reproduce.estimands import REACH, arms_of
-from robustnb.reproduce.evidence import Evidence, Run, gather
+from robustnb.reproduce.evidence import Evidence, RunData, compute_evidence
+from robustnb.reproduce.registry_types import EXACT, PROFILES, Part
 from robustnb.stats import DRAWS, Interval, benjamini_hochberg, binomial_upper_quantile
 
 COUNTEREXAMPLE = "counterexample found"
@@ -92,13 +92,13 @@ class PartVerdict:
         return rounded
 
 
-def judge(part: Part, runs: Sequence[Run], profile: str, *, draws: int = DRAWS) -> PartVerdict:
+def judge(part: Part, runs: Sequence[RunData], profile: str, *, draws: int = DRAWS) -> PartVerdict:
     """Judge one part as if it were alone: no correction for other parts."""
     return judge_all([(part, runs)], profile, draws=draws)[0]
 
 
 def judge_all(
-    items: Sequence[tuple[Part, Sequence[Run]]], profile: str, *, draws: int = DRAWS
+    items: Sequence[tuple[Part, Sequence[RunData]]], profile: str, *, draws: int = DRAWS
 ) -> list[PartVerdict]:
     """Judge all parts of a profile together, so that their p-values are corrected together."""
     found = [_weigh(part, runs, profile, draws) for part, runs in items]
@@ -127,7 +127,7 @@ def can_speak(part: Part, profile: str) -> bool:
     return PROFILES.index(profile) >= PROFILES.index(part.profile)
 
 
-def _weigh(part: Part, runs: Sequence[Run], profile: str, draws: int) -> PartVerdict | Evidence:
+def _weigh(part: Part, runs: Sequence[RunData], profile: str, draws: int) -> PartVerdict | Evidence:
     """The evidence on a part, or its verdict where there is nothing to test."""
     if part.kind in EXACT:
         return _weigh_checks(part, runs, profile)
@@ -138,19 +138,19 @@ def _weigh(part: Part, runs: Sequence[Run], profile: str, draws: int) -> PartVer
         if not used or profile == "smoke":
             assert early is not None
             return _plain(part, profile, *early)
-        evidence = gather(part, used, draws=draws)
+        evidence = compute_evidence(part, used, draws=draws)
         early = early or _incomparable(evidence)
         return evidence if early is None else _described(evidence, profile, *early)
     word, label, text = early
     return _plain(part, profile, word, label, text, n_seeds=len(used), n_registered=len(part.seeds))
 
 
-def _planned_in_full(part: Part, used: Sequence[Run]) -> bool:
+def _planned_in_full(part: Part, used: Sequence[RunData]) -> bool:
     """Whether all seeds ran of a part whose power is too small: its numbers are shown unjudged."""
     return part.planned is not None and len(used) == len(part.seeds)
 
 
-def _replicates(part: Part, runs: Sequence[Run]) -> list[Run]:
+def _replicates(part: Part, runs: Sequence[RunData]) -> list[RunData]:
     """The runs that count: all registered seeds, or the first one where examples replicate."""
     seeds = part.seeds if part.unit == "seeds" else part.seeds[:1]
     needed = arms_of(part.estimand or {})
@@ -166,7 +166,7 @@ def _unjudged(part: Part, profile: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _before_testing(part: Part, used: list[Run], profile: str) -> tuple[str, str, str] | None:
+def _before_testing(part: Part, used: list[RunData], profile: str) -> tuple[str, str, str] | None:
     """(word, label, text) where a registered reason, missing runs or an audit forbid a test."""
     if profile == "smoke":
         return (RAN, RAN, "sizes too small to judge") if used else (NOT_RUN, NOT_RUN, "no run")
@@ -201,7 +201,7 @@ def _incomparable(evidence: Evidence) -> tuple[str, str, str] | None:
     )
 
 
-def _weigh_checks(part: Part, runs: Sequence[Run], profile: str) -> PartVerdict:
+def _weigh_checks(part: Part, runs: Sequence[RunData], profile: str) -> PartVerdict:
     """Proofs, checks and coverages: one failure anywhere decides, whatever the seed."""
     checks = [check for run in runs for check in run.checks]
     if not checks:

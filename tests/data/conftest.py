@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustnb.data import chain, decode, loading
+from robustnb.data import decode, fallback, loading
 from robustnb.data.sets import Dataset, Split
 from robustnb.data.sources import Source
 
@@ -74,7 +74,7 @@ class Tiny:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("ROBUSTNB_DATA", str(folder))
-    monkeypatch.setattr(chain, "_dead", {})
+    monkeypatch.setattr(fallback, "_dead", {})
     monkeypatch.setattr(loading, "_held", {})
     monkeypatch.setattr(loading, "_loaded", set())
     return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robustnb.data import catalogue, decode
-from robustnb.data.clients import SourceError
+from robustnb.data.registry_clients import SourceError
 from robustnb.data.sources import sources_of
 
 FIRST_LABELS = {

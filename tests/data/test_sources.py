@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustnb.data import catalogue, clients, sources
-from robustnb.data.clients import SourceError
+from robustnb.data import catalogue, registry_clients, sources
 from robustnb.data.layouts import LAYOUTS
+from robustnb.data.registry_clients import SourceError
 from robustnb.data.sources import sources_of
 
 RNG = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def test_a_client_that_hangs_is_ended_and_given_up(
 @pytest.mark.parametrize("sign", ["echo more >> part", "echo more >&2"], ids=["file", "told"])
 def test_a_slow_client_that_goes_on_outlasts_the_silence(tmp_path: Path, client, sign: str) -> None:
     client("npm", f"for _ in 1 2 3 4 5 6 7 8; do {sign}; sleep 0.5; done")
-    clients.run(["npm"], tmp_path, silence=3.0)
+    registry_clients.run(["npm"], tmp_path, silence=3.0)
 
 
 def deb_of(entries: dict[str, bytes]) -> bytes:

@@ -13,9 +13,9 @@ from robustnb.gallery import inspect_masked
 from robustnb.gallery.fixtures import digits
 from robustnb.gallery.gradient_masking import Masked, _quantise, _saturate
 from robustnb.reproduce import verdict as words
-from robustnb.reproduce.claims import Part
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import Run
+from robustnb.reproduce.registry_types import Part
 from robustnb.reproduce.verdict import judge_all
 
 MASKED = ("quantised input", "saturated logits", "random pixels dropped")

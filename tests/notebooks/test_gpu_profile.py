@@ -51,7 +51,7 @@ def test_the_gpu_profile_cut_to_two_batches_runs_on_a_cpu(
         [*command, *cut], env=environment, cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    ledger = pipeline.draw_ledger(project)
+    ledger = pipeline.build_ledger(project)
     for claim in ledger["papers"][paper]["claims"].values():
         for part in claim["parts"].values():
             if part["profile"] == "gpu":

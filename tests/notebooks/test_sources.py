@@ -12,9 +12,9 @@ import jupytext
 import pytest
 
 from robustnb.reproduce import convert, profiles, registry
-from robustnb.reproduce.claims import EXACT, unregistered_changes
 from robustnb.reproduce.estimands import arms_of
 from robustnb.reproduce.parameters import override
+from robustnb.reproduce.registry_types import EXACT, unregistered_changes
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 LONGEST_FUNCTION = 12

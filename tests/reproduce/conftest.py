@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustnb.lesson.arms import encode_arm
 from robustnb.lesson.measurement import MIME
+from robustnb.lesson.outcomes import encode_arm
 from robustnb.reproduce import convert, keys
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.project import Project
 
 TOY = Path(__file__).parent / "toy"
@@ -131,7 +131,7 @@ def _outputs(record: dict[str, Any], drawn: bytes) -> list[Any]:
     ]
 
 
-def executed(run: keys.Run, record: dict[str, Any], project: Project, drawn: bytes) -> Any:
+def executed(run: keys.RunSpec, record: dict[str, Any], project: Project, drawn: bytes) -> Any:
     """The notebook papermill would leave, without a kernel: each cell says its number."""
     notebook = convert.convert(project.notebook(run.paper))
     for count, cell in enumerate(convert.code_cells(notebook), 1):
@@ -150,7 +150,7 @@ def executed(run: keys.Run, record: dict[str, Any], project: Project, drawn: byt
 def leave_run(toy: Project, made: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
     """Leave a finished run of the toy paper in its folder."""
 
-    def leave(run: keys.Run, drawn: bytes = b"", **extra: Any) -> Path:
+    def leave(run: keys.RunSpec, drawn: bytes = b"", **extra: Any) -> Path:
         facts = {
             "key": run.key, "source": run.source, "closure": run.closure, "data": run.data,
             "profile": run.profile, "parameters": run.overrides,

@@ -21,7 +21,7 @@ BATCH = """
 from robustnb.reproduce import batch, keys, profiles, project
 p = project.find()
 size = profiles.get(p.notebooks, "laptop")
-runs = [keys.plan(p, "toy2020", size, seed) for seed in range(2)]
+runs = [keys.resolve_run(p, "toy2020", size, seed) for seed in range(2)]
 with batch.lock(p):
     batch.run_all(p, runs, jobs=2, report=print)
 """
@@ -29,7 +29,7 @@ with batch.lock(p):
 
 def plans(toy, seeds):
     size = profiles.get(toy.notebooks, "laptop")
-    return [keys.plan(toy, "toy2020", size, seed) for seed in seeds]
+    return [keys.resolve_run(toy, "toy2020", size, seed) for seed in seeds]
 
 
 def run_all(toy, runs, **settings):
@@ -161,7 +161,7 @@ class Outage:
 def test_runs_lost_sight_of_are_sent_again_unless_they_failed(toy, edit, monkeypatch, failed):
     edit("time.sleep(sleep)", "time.sleep(3 * seed)")
     size = profiles.get(toy.notebooks, "laptop")
-    first, second = (keys.plan(toy, "toy2020", size, seed) for seed in range(2))
+    first, second = (keys.resolve_run(toy, "toy2020", size, seed) for seed in range(2))
     outage = lambda _self, _project, runs, _report: Outage(toy, runs, failed)  # noqa: E731
     monkeypatch.setattr(batch.cluster.Batch, "follower", outage)
     first_first = ["--prioritize", str(first.folder(toy.runs) / "record.json")]

@@ -67,9 +67,9 @@ def test_a_semicolon_at_the_end_hides_a_value(source, hides):
 
 def test_a_semicolon_that_hides_an_output_is_in_the_key(toy, edit):
     size = profiles.get(toy.notebooks, "smoke")
-    before = keys.plan(toy, "toy2020", size, 0).key
+    before = keys.resolve_run(toy, "toy2020", size, 0).key
     edit("time.sleep(sleep)", "time.sleep(sleep);")
-    assert keys.plan(toy, "toy2020", size, 0).key != before
+    assert keys.resolve_run(toy, "toy2020", size, 0).key != before
 
 
 HEAD = "robustnb:\n  datasets: []"
@@ -102,7 +102,7 @@ def test_a_damaged_notebook_is_one_line_that_names_it(toy, old, new, why):
     assert old is None or old.encode() in whole
     path.write_bytes(new if old is None else whole.replace(old.encode(), new))
     with pytest.raises(UsageError, match=why) as caught:
-        keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0)
+        keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0)
     assert str(caught.value).startswith("toy2020.md") and "\n" not in str(caught.value)
     assert not toy.build.exists()
 
@@ -125,7 +125,7 @@ def test_a_constant_expression_is_a_default_that_all_ways_override(toy, edit):
     declared = convert.parameters(convert.convert(toy.notebook("toy2020")), where="toy2020.md")
     assert declared["shift"].default == -8 / 255
     size = profiles.get(toy.notebooks, "laptop")
-    assert keys.plan(toy, "toy2020", size, 0).overrides == {"shift": 0.25}
+    assert keys.resolve_run(toy, "toy2020", size, 0).overrides == {"shift": 0.25}
     folder = run_one(toy, "toy2020", size, 0, ["shift=1/8", "size=7"], report=lambda _line: None)
     record = json.loads((folder / "record.json").read_text())
     assert record["parameters"] == {"shift": 0.125, "size": 7}

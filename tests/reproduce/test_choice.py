@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from robustnb.reproduce import book, choice, keys, pages, pipeline, profiles
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load_all
 
@@ -15,7 +15,7 @@ PAPER = "toy2020"
 
 
 def plan(toy, profile, seed=0):
-    return keys.plan(toy, PAPER, profiles.get(toy.notebooks, profile), seed)
+    return keys.resolve_run(toy, PAPER, profiles.get(toy.notebooks, profile), seed)
 
 
 @pytest.fixture
@@ -157,9 +157,13 @@ def test_a_kept_run_of_todays_code_says_so_with_its_day_machine_and_command(loca
 
 def test_a_kept_run_of_earlier_code_names_what_changed_since(toy, local, commit, line):
     local("smoke")
-    closure = {**plan(toy, "laptop").closure, "robustnb.lesson.arms": "another", "robustnb.a": "b"}
+    closure = {
+        **plan(toy, "laptop").closure,
+        "robustnb.lesson.outcomes": "another",
+        "robustnb.a": "b",
+    }
     commit("laptop", source="earlier", closure=closure, data={"mnist": {}})
-    assert "Changed since that run: `robustnb.a`, `robustnb.lesson.arms`, `mnist`." in line()
+    assert "Changed since that run: `robustnb.a`, `robustnb.lesson.outcomes`, `mnist`." in line()
 
 
 def test_many_changes_are_counted_and_parameters_are_among_them(toy, local, commit, line):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from robustnb.errors import DataError, RunError
 from robustnb.reproduce import batch, cli, keys, pipeline, profiles, project, single
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 
 HEAVY = ("torch", "jupytext", "nbformat", "papermill", "nbclient", "zmq", "snakemake", "sphinx")
 WRONG_NAMES = {
@@ -74,7 +74,7 @@ def recorded(toy, made):
     """Five committed records of today's code."""
     size = profiles.get(toy.notebooks, "laptop")
     for seed in range(5):
-        source = keys.plan(toy, "toy2020", size, seed).source
+        source = keys.resolve_run(toy, "toy2020", size, seed).source
         data = {"mnist": {"train": ["a", "b"]}}
         path = toy.records / "laptop" / "toy2020" / f"seed{seed}.json"
         write_atomically(path, json.dumps(made(seed, source=source, data=data)))
@@ -162,7 +162,9 @@ def test_reproduce_without_papers_means_all(robustnb, monkeypatch):
 
 
 def test_a_run_that_is_there_is_named_and_not_repeated(toy, robustnb):
-    folder = keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0).folder(toy.runs)
+    folder = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0).folder(
+        toy.runs
+    )
     write_atomically(folder / "record.json", "{}")
     code, out, err = robustnb("run", "toy2020", "--profile", "smoke")
     assert (code, out) == (0, f"{folder / 'x.ipynb'}\n")
@@ -237,7 +239,7 @@ def test_the_claims_are_told_with_verdict_and_tally(robustnb, recorded):
 def test_why_leads_from_the_verdict_to_key_parameters_code_and_data(toy, robustnb, recorded):
     code, out, _ = robustnb("why", "toy2020.C1")
     assert code == 0
-    source = keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 4).source
+    source = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 4).source
     assert re.search(r"from toy2020/laptop/seed4/record: treated 0\.\d+ \(n=300\)", out)
     assert f"key 0000000000000004, code and data {source}\n" in out
     assert 'parameters {"size": 300}' in out and "data mnist" in out and "torch 2.14.1" in out

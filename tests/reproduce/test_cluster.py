@@ -98,7 +98,7 @@ def test_a_slurm_that_would_not_tell_of_a_failed_job_is_refused(stage):
 
 def test_a_batch_is_not_started_where_slurm_does_not_answer(toy, stage):
     stage.answers("scontrol", "Unable to contact slurm controller", 1)
-    runs = [keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)]
+    runs = [keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)]
     with batch.lock(toy), pytest.raises(RunError, match="scontrol: Unable to contact"):
         batch.run_all(toy, runs, jobs=1, executor="slurm", report=print)
     assert not (toy.build / "batch.json").exists()

@@ -54,7 +54,7 @@ import json
 from robustnb.reproduce import keys, profiles, project
 home = project.find()
 size = profiles.get(home.notebooks, "laptop")
-runs = [keys.plan(home, "toy2020", size, seed) for seed in range(2)]
+runs = [keys.resolve_run(home, "toy2020", size, seed) for seed in range(2)]
 names = ("source", "closure", "data", "versions", "device")
 print(json.dumps([{**{n: getattr(r, n) for n in names}, "parameters": r.overrides} for r in runs]))
 """

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from robustnb.reproduce import confirmations, keys, pipeline, profiles, records, show
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce import confirmations, console, keys, pipeline, profiles, records
+from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.render import Page, substitute
 
 WORDS = "recorded with earlier code, confirmed equal on 2026-11-26 at smoke"
@@ -19,7 +19,7 @@ def quick(monkeypatch):
 
 
 def source(toy, profile, seed):
-    return keys.plan(toy, "toy2020", profiles.get(toy.notebooks, profile), seed).source
+    return keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, profile), seed).source
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def keep(toy, confirmation):
 
 
 def drawn(toy):
-    return pipeline.draw_ledger(toy, committed_only=True)
+    return pipeline.build_ledger(toy, committed_only=True)
 
 
 def claim(toy):
@@ -98,7 +98,7 @@ def test_confirmed_records_are_not_stale_and_say_so_everywhere(toy, earlier, con
     assert all(r["confirmed"] == facts for r in ledger["runs"].values())
     page = Page(toy.root)
     for text in (
-        show.why(ledger, "toy2020.C1", as_json=False),
+        console.why(ledger, "toy2020.C1", as_json=False),
         substitute("{{ verdict toy2020.C1 }}", ledger, page=page),
         substitute("{{ costs toy2020 }}", ledger, page=page),
     ):
@@ -119,10 +119,10 @@ def test_current_records_need_no_confirmation_and_say_nothing(toy, made, confirm
 def test_a_local_run_of_the_same_seed_is_not_called_confirmed(toy, earlier, confirmation, made):
     keep(toy, confirmation)
     size = profiles.get(toy.notebooks, "laptop")
-    run = keys.plan(toy, "toy2020", size, 0)
+    run = keys.resolve_run(toy, "toy2020", size, 0)
     local = made(0, source=run.source, key=run.key)
     write_atomically(run.folder(toy.runs) / "record.json", json.dumps(local))
-    runs = pipeline.draw_ledger(toy)["runs"]
+    runs = pipeline.build_ledger(toy)["runs"]
     assert runs["toy2020/laptop/seed0/run"]["confirmed"] is None
     assert runs["toy2020/laptop/seed0/record"]["confirmed"] is not None
 
@@ -205,7 +205,7 @@ def test_of_several_confirmations_the_one_that_fits_counts(toy, earlier, confirm
 
 def test_the_list_says_what_changed_and_joins_the_seeds(toy, made):
     size = profiles.get(toy.notebooks, "laptop")
-    run = keys.plan(toy, "toy2020", size, 0)
+    run = keys.resolve_run(toy, "toy2020", size, 0)
     other = {**run.closure, "robustnb.lesson": "x", "robustnb.gone": "y"}
     found = {
         0: {"closure": run.closure, "parameters": {"size": 80}, "data": {}},

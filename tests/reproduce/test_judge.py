@@ -10,9 +10,9 @@ import pytest
 from scipy import stats as st
 
 from robustnb.reproduce import verdict as words
-from robustnb.reproduce.claims import Number, Part
 from robustnb.reproduce.estimands import Arm
-from robustnb.reproduce.evidence import Run
+from robustnb.reproduce.evidence import RunData
+from robustnb.reproduce.registry_types import Number, Part
 from robustnb.reproduce.verdict import judge, judge_all
 from robustnb.stats import minimal_detectable
 
@@ -67,7 +67,7 @@ def experiment(rng, logits, *, n=120, seeds=5, hardness=1.5, taste=0.0, luck=0.0
         for name, logit in logits.items():
             score = logit + easy + liked[name] + luck * rng.normal()
             arms[name] = arm(rng.random(n) < 1 / (1 + np.exp(-score)))
-        found.append(Run(seed, arms))
+        found.append(RunData(seed, arms))
     return found
 
 
@@ -121,7 +121,7 @@ def shifted(rng, delta, spread, seeds=5):
     """Runs whose difference is delta plus normal luck of the seed, on constant examples."""
     zero = np.zeros(20)
     return [
-        Run(s, {"a": arm(zero + delta + spread * rng.normal()), "b": arm(zero)})
+        RunData(s, {"a": arm(zero + delta + spread * rng.normal()), "b": arm(zero)})
         for s in range(seeds)
     ]
 

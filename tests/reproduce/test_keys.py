@@ -9,7 +9,7 @@ from robustnb.reproduce import convert, keys, profiles
 
 def plan(toy, **settings):
     profile = profiles.get(toy.notebooks, settings.pop("profile", "smoke"))
-    return keys.plan(toy, "toy2020", profile, settings.pop("seed", 0), **settings)
+    return keys.resolve_run(toy, "toy2020", profile, settings.pop("seed", 0), **settings)
 
 
 def test_prose_comments_and_layout_do_not_change_the_key(toy, edit):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from robustnb.errors import RunError
-from robustnb.lesson.arms import Count, encode_arm
+from robustnb.lesson.outcomes import Count, encode_arm
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load, load_all
 

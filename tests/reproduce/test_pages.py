@@ -15,7 +15,7 @@ from robustnb.reproduce import convert, keys, pages, profiles
 
 @pytest.fixture
 def run(toy):
-    return keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
+    return keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def write(toy, figure=1):
 
 @pytest.fixture
 def run(toy, leave_run):
-    smoke = keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0)
+    smoke = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0)
     wide = io.BytesIO()
     Image.linear_gradient("L").resize((1920, 900)).save(wide, "PNG")
     return lambda: leave_run(smoke, wide.getvalue())

@@ -6,7 +6,7 @@ import pytest
 
 from robustnb.errors import RobustnbError, UsageError
 from robustnb.reproduce import keys, pages, pipeline, profiles
-from robustnb.reproduce.files import write_atomically
+from robustnb.reproduce.atomic import write_atomically
 
 README = "# Toy\n\n<!-- verdicts: drawn -->\n<!-- end of verdicts -->\n"
 
@@ -20,7 +20,7 @@ def quick(monkeypatch):
 
 def plan(project, seed, profile="laptop", **given):
     size = profiles.get(project.notebooks, profile)
-    return keys.plan(project, "toy2020", size, seed, given=given or None)
+    return keys.resolve_run(project, "toy2020", size, seed, given=given or None)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def keep(toy, made):
 
 
 def drawn(project, **settings):
-    return pipeline.draw_ledger(project, **settings)
+    return pipeline.build_ledger(project, **settings)
 
 
 def claim(ledger):

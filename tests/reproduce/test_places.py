@@ -14,7 +14,7 @@ import pytest
 from robustnb import unfinished
 from robustnb.errors import RunError
 from robustnb.reproduce import batch, book, cli, disk, keys, profiles, project, single
-from robustnb.reproduce.files import move_folder, write_atomically
+from robustnb.reproduce.atomic import move_folder, write_atomically
 from robustnb.reproduce.project import Project
 
 ODD = "an odd é {b} {seed} {{ }1 'q' \"w $HOME `x` %s #x [y] * ? \\d ~ ;&"
@@ -35,7 +35,7 @@ def small(place: Project) -> profiles.Profile:
 
 
 def test_a_run_and_a_batch_work_in_a_folder_with_an_odd_name(odd):
-    runs = [keys.plan(odd, "toy2020", small(odd), 0)]
+    runs = [keys.resolve_run(odd, "toy2020", small(odd), 0)]
     with batch.lock(odd):
         batch.run_all(odd, runs, jobs=1, report=lambda _line: None)
     assert (runs[0].folder(odd.runs) / "record.json").is_file()
@@ -168,7 +168,7 @@ def test_a_real_full_file_leaves_the_old_one(tmp_path):
     write_atomically(path, "old")
     code = (
         "import pathlib, resource, signal, sys\n"
-        "from robustnb.reproduce.files import write_atomically\n"
+        "from robustnb.reproduce.atomic import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_atomically(pathlib.Path(sys.argv[1]), 'new' * 1000)\n"
@@ -182,7 +182,7 @@ def test_a_real_full_file_leaves_the_old_one(tmp_path):
 
 def test_a_batch_needs_no_home_that_can_be_written(toy, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    runs = [keys.plan(toy, "toy2020", small(toy), 0)]
+    runs = [keys.resolve_run(toy, "toy2020", small(toy), 0)]
     with batch.lock(toy):
         batch.run_all(toy, runs, jobs=1, report=lambda _line: None)
     assert (runs[0].folder(toy.runs) / "record.json").is_file()

@@ -85,4 +85,4 @@ def test_a_value_of_a_profile_is_checked_before_anything_runs(toy, edit, given, 
     edit("size: int = 40", "size: int = 40  # allowed: [1, 1000]")
     edit("{size: 80}", f"{{{given}}}", name="profiles.yaml")
     with pytest.raises(UsageError, match=rf"^profiles\.yaml, toy2020 at laptop: .*{why}"):
-        keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
+        keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)

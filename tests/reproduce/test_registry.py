@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from robustnb.errors import UsageError
-from robustnb.reproduce.claims import Plan
 from robustnb.reproduce.estimands import arms_of
 from robustnb.reproduce.registry import (
     CLAIMS,
@@ -17,6 +16,7 @@ from robustnb.reproduce.registry import (
     settings_table,
     unregistered_changes,
 )
+from robustnb.reproduce.registry_types import Plan
 
 REAL = load_all()
 DIRECTION = {

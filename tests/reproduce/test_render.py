@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from robustnb.errors import UsageError
-from robustnb.reproduce import files
+from robustnb.reproduce import atomic
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load_all
 from robustnb.reproduce.render import _RENDERERS, Page, readme, substitute
@@ -250,9 +250,9 @@ def test_a_setting_shows_the_papers_beside_the_parameters_of_this_run(show):
 
 
 def test_a_source_is_the_text_of_the_very_function(show):
-    text = show("{{ source robustnb.reproduce.files:move_folder }}")
-    assert text.startswith("```python\n# robustnb.reproduce.files\n")
-    assert inspect.getsource(files.move_folder).rstrip() in text
+    text = show("{{ source robustnb.reproduce.atomic:move_folder }}")
+    assert text.startswith("```python\n# robustnb.reproduce.atomic\n")
+    assert inspect.getsource(atomic.move_folder).rstrip() in text
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def elsewhere(toy, tmp_path):
 
 
 def test_a_side_plans_as_its_code_does_with_all_parameters(side, toy):
-    run = keys.plan(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 3)
+    run = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 3)
     (plan,) = side.plans([("toy2020", "laptop", 3)])
     assert (plan.source, plan.key, plan.closure) == (run.source, run.key, run.closure)
     assert plan.parameters == {

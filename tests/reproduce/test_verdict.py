@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from robustnb.reproduce import verdict as words
-from robustnb.reproduce.claims import Number, Part, Plan
 from robustnb.reproduce.estimands import Arm
-from robustnb.reproduce.evidence import Run, gather
+from robustnb.reproduce.evidence import RunData, compute_evidence
+from robustnb.reproduce.registry_types import Number, Part, Plan
 from robustnb.reproduce.verdict import judge_all, weakest
 from robustnb.stats import percentile_interval, t_interval
 
@@ -66,7 +66,7 @@ def arm_of(values) -> Arm:
 def runs(a=0.7, b=0.5, seeds=5, n=1000, audits=()):
     rng = np.random.default_rng(3)
     return [
-        Run(seed, {"a": arm(a, n, rng), "b": arm(b, n, rng)}, (), tuple(audits))
+        RunData(seed, {"a": arm(a, n, rng), "b": arm(b, n, rng)}, (), tuple(audits))
         for seed in range(seeds)
     ]
 
@@ -83,7 +83,7 @@ def check(**changes):
         "detail": "slack -1 at 3",
         "wrong_refuted": True,
     }
-    return Run(0, checks=({**base, **changes},))
+    return RunData(0, checks=({**base, **changes},))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_inconclusive_direction_says_what_power_could_have_seen():
 
 
 def test_the_interval_is_never_narrower_than_t_over_seeds_or_the_bootstrap():
-    evidence = gather(BASE, runs(0.55, 0.5, n=400))
+    evidence = compute_evidence(BASE, runs(0.55, 0.5, n=400))
     found = evidence.interval()
     for other in (t_interval(evidence.values), percentile_interval(evidence.draws)):
         assert found.low <= other.low and other.high <= found.high
@@ -117,7 +117,7 @@ def test_the_interval_is_never_narrower_than_t_over_seeds_or_the_bootstrap():
 def test_an_interval_stays_within_what_the_estimand_can_be():
     trend = {"spearman": {"arms": ["a", "b", "c"], "against": [1, 2, 3]}}
     rng = np.random.default_rng(1)
-    noisy = [Run(s, {k: arm(0.5, 200, rng) for k in "abc"}) for s in range(5)]
+    noisy = [RunData(s, {k: arm(0.5, 200, rng) for k in "abc"}) for s in range(5)]
     found = judge(part(estimand=trend, scale="plain"), noisy, "laptop")
     assert found.interval.low >= -1 and found.interval.high <= 1
 
@@ -148,7 +148,7 @@ def test_seeds_outside_the_registered_list_never_count():
 
 
 def test_an_arm_that_is_missing_makes_the_run_missing():
-    bare = [Run(r.seed, {"a": r.arms["a"]}) for r in runs()]
+    bare = [RunData(r.seed, {"a": r.arms["a"]}) for r in runs()]
     assert judge(part(), bare, "laptop").word == words.NOT_RUN
 
 
@@ -191,7 +191,9 @@ def test_a_point_beyond_the_curve_is_not_compared():
     estimand = {"frontier": {"curve": [["a", "b"], ["a", "b"]], "point": ["c", "d"]}}
     rng = np.random.default_rng(0)
     far = [
-        Run(s, {k: arm(r, 1000, rng) for k, r in {"a": 0.7, "b": 0.6, "c": 0.8, "d": 0.3}.items()})
+        RunData(
+            s, {k: arm(r, 1000, rng) for k, r in {"a": 0.7, "b": 0.6, "c": 0.8, "d": 0.3}.items()}
+        )
         for s in range(5)
     ]
     found = judge(part(estimand=estimand), far, "laptop")
@@ -241,13 +243,13 @@ def test_within_one_run_few_changed_examples_prove_nothing():
     before = np.zeros(1000)
     after = before.copy()
     after[:4] = 1
-    pair = Run(0, {"a": Arm(1000, 0.004, after), "b": Arm(1000, 0.0, before)})
+    pair = RunData(0, {"a": Arm(1000, 0.004, after), "b": Arm(1000, 0.0, before)})
     found = judge(part(unit="examples", seeds=(0,)), [pair], "laptop")
     assert found.p == pytest.approx(0.125) and found.interval.low < 0
 
 
 def test_counts_of_five_are_compared_by_fisher():
-    pair = Run(0, {"a": Arm(5, 1.0), "b": Arm(5, 0.0)})
+    pair = RunData(0, {"a": Arm(5, 1.0), "b": Arm(5, 0.0)})
     found = judge(part(unit="draws", seeds=(0,)), [pair], "laptop")
     assert found.p == pytest.approx(2 / 252)
 
@@ -256,7 +258,9 @@ def test_correction_can_take_a_significance_away():
     gains = (0.01, 0.02, 0.03, 0.04, 0.05)
     x = np.arange(1000) < 500
     near = [
-        Run(s, {"a": Arm(1000, 0.5 + g, (np.arange(1000) < 500 + 1000 * g) * 1.0), "b": arm_of(x)})
+        RunData(
+            s, {"a": Arm(1000, 0.5 + g, (np.arange(1000) < 500 + 1000 * g) * 1.0), "b": arm_of(x)}
+        )
         for s, g in enumerate(gains)
     ]
     alone = judge(part(), near, "laptop")
@@ -278,7 +282,7 @@ def test_equivalences_and_estimates_are_outside_the_correction():
 @pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a")])
 def test_a_largest_step_between_equal_arms_is_not_significant(order):
     rng = np.random.default_rng(8)
-    equal = [Run(s, {k: arm(0.5, 400, rng) for k in "abc"}) for s in range(5)]
+    equal = [RunData(s, {k: arm(0.5, 400, rng) for k in "abc"}) for s in range(5)]
     found = judge(part(estimand={"max_step": list(order)}, sign=-1), equal, "laptop")
     assert found.word == words.INCONCLUSIVE
 
@@ -289,7 +293,8 @@ def test_a_largest_step_between_equal_arms_is_not_significant(order):
 def test_a_monotone_decrease_needs_every_step_down(rates, word):
     rng = np.random.default_rng(8)
     steps = [
-        Run(s, {k: arm(r, 1000, rng) for k, r in zip("abc", rates, strict=True)}) for s in range(5)
+        RunData(s, {k: arm(r, 1000, rng) for k, r in zip("abc", rates, strict=True)})
+        for s in range(5)
     ]
     found = judge(part(estimand={"max_step": ["a", "b", "c"]}, sign=-1), steps, "laptop")
     assert found.word == word

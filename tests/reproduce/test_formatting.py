@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from robustnb.reproduce import wording
-from robustnb.reproduce.claims import PROFILES
+from robustnb.reproduce import formatting
+from robustnb.reproduce.registry_types import PROFILES
 
 
 def part(estimand="difference", *, scale="percent", **extra):
@@ -28,11 +28,13 @@ def part(estimand="difference", *, scale="percent", **extra):
     ],
 )
 def test_a_quantity_has_the_sign_and_the_unit_of_its_estimand(estimand, scale, value, written):
-    assert wording.quantity(part(estimand, scale=scale), value) == written
+    assert formatting.quantity(part(estimand, scale=scale), value) == written
 
 
 def test_the_minus_is_the_typographic_one_everywhere():
-    shown = wording.quantity(part(), -0.1) + wording.bounds(part(), {"low": -0.2, "high": -0.1})
+    shown = formatting.quantity(part(), -0.1) + formatting.bounds(
+        part(), {"low": -0.2, "high": -0.1}
+    )
     assert "-" not in shown and shown.count("−") == 3
 
 
@@ -41,11 +43,11 @@ def test_the_minus_is_the_typographic_one_everywhere():
     [("difference", "[−1.2, +5.3]"), ("mean", "[−1.2, 5.3]"), ("spearman", "[−0.012, +0.053]")],
 )
 def test_bounds_are_in_the_parts_unit_without_naming_it(estimand, written):
-    assert wording.bounds(part(estimand), {"low": -0.012, "high": 0.053}) == written
+    assert formatting.bounds(part(estimand), {"low": -0.012, "high": 0.053}) == written
 
 
 def test_no_interval_gives_no_text():
-    assert wording.bounds(part(), None) == ""
+    assert formatting.bounds(part(), None) == ""
 
 
 def totals(**counts):
@@ -70,7 +72,7 @@ def totals(**counts):
     ],
 )
 def test_the_tally_is_one_sentence_that_leaves_no_claim_out(counts, sentence):
-    assert wording.tally(totals(**counts)) == sentence
+    assert formatting.tally(totals(**counts)) == sentence
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_the_tally_is_one_sentence_that_leaves_no_claim_out(counts, sentence):
     ],
 )
 def test_p_values_are_never_written_as_zero(p, adjusted, written):
-    assert wording.p_values({"p": p, "p_adjusted": adjusted}) == written
+    assert formatting.p_values({"p": p, "p_adjusted": adjusted}) == written
 
 
 @pytest.mark.parametrize(
@@ -92,16 +94,16 @@ def test_p_values_are_never_written_as_zero(p, adjusted, written):
 )
 def test_the_sample_names_what_the_verdict_replicates_over(unit, written):
     verdict = {"n_seeds": 3, "n_examples": 1000}
-    assert wording.sample(part(unit=unit, seeds=[0, 1, 2, 3, 4]), verdict) == written
+    assert formatting.sample(part(unit=unit, seeds=[0, 1, 2, 3, 4]), verdict) == written
 
 
 def test_a_proof_has_no_sample():
     verdict = {"n_seeds": 1, "n_examples": 1000}
-    assert wording.sample(part(unit="draws", seeds=[0]) | {"kind": "proof"}, verdict) == ""
+    assert formatting.sample(part(unit="draws", seeds=[0]) | {"kind": "proof"}, verdict) == ""
 
 
 def test_a_table_escapes_the_bars_in_its_cells():
-    text = wording.table(["a|b"], [["c"], ["d|e|f"]])
+    text = formatting.table(["a|b"], [["c"], ["d|e|f"]])
     assert text.splitlines() == ["| a\\|b |", "| --- |", "| c |", "| d\\|e\\|f |"]
 
 
@@ -117,7 +119,7 @@ def test_a_table_escapes_the_bars_in_its_cells():
     ],
 )
 def test_a_badge_shows_its_word_and_not_colour_alone(group, word, kind):
-    text = wording.badge({"group": group, "word": word, "label": f"{word}!"})
+    text = formatting.badge({"group": group, "word": word, "label": f"{word}!"})
     assert text == f'<span class="rnb-badge {kind}">{word}!</span>'
 
 
@@ -141,4 +143,4 @@ SEEN = {"word": "seen in one run", "n_seeds": 1}
     ],
 )
 def test_the_largest_profile_that_judged_a_part_is_shown_else_the_registered_one(profiles, shown):
-    assert wording.shown_profile(part(profile="laptop", profiles=at(**profiles))) == shown
+    assert formatting.shown_profile(part(profile="laptop", profiles=at(**profiles))) == shown

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from robustnb.errors import RunError
-from robustnb.lesson.arms import decode_arm
-from robustnb.reproduce.claims import Part
+from robustnb.lesson.outcomes import decode_arm
 from robustnb.reproduce.estimands import Arm, arms_of
-from robustnb.reproduce.evidence import Run
+from robustnb.reproduce.evidence import RunData
+from robustnb.reproduce.registry_types import Part
 
 Json = Mapping[str, Any]
 State = Literal["current", "stale"]
@@ -23,13 +23,13 @@ def state(record: Json, source: str | None) -> State:
     return "current" if source is None or source == record.get("source") else "stale"
 
 
-def confirmation_behind(records: Iterable[Record]) -> Json | None:
+def confirmation_behind(records: Iterable[RunRecord]) -> Json | None:
     """The oldest confirmation among the records; None if none needed one."""
     found = [record.confirmed for record in records if record.confirmed is not None]
     return min(found, key=lambda confirmed: str(confirmed["date"]), default=None)
 
 
-class Record:
+class RunRecord:
     """One finished run as its record tells it; origin is "record" (committed) or "run" (local)."""
 
     def __init__(self, plain: Json, source: str | None, confirmed: Json | None = None) -> None:
@@ -50,7 +50,7 @@ class Record:
         """The measurements by the full name of their part."""
         return {f"{m['claim']}.{m['part']}": m for m in self.plain["measurements"]}
 
-    def run(self, part: Part) -> Run | None:
+    def run(self, part: Part) -> RunData | None:
         """What the run holds for a part, or None if nothing.
 
         An arm is looked for in the part's own measurement, then in those of its claim, then in the
@@ -60,7 +60,7 @@ class Record:
         own = self.by_part.get(part.id)
         checks = tuple(own["checks"]) if own else ()
         if part.estimand is None:
-            return Run(self.seed, checks=checks) if checks else None
+            return RunData(self.seed, checks=checks) if checks else None
         arms, used = {}, {part.id: own} if own else {}
         for name in arms_of(part.estimand):
             home = self._home(part, name)
@@ -69,7 +69,7 @@ class Record:
             used[home] = self.by_part[home]
             arms[name] = self._arm(home, name)
         audits = tuple(m["audit"] for m in used.values() if m and m.get("audit") is not None)
-        return Run(self.seed, arms, checks, audits)
+        return RunData(self.seed, arms, checks, audits)
 
     def _home(self, part: Part, name: str) -> str | None:
         claim = part.id.rpartition(".")[0]
@@ -125,24 +125,24 @@ def open_records(
     records: Sequence[Json],
     sources: Mapping[tuple[str, str, int], str],
     confirmed: Mapping[tuple[str, str, int], Json],
-) -> list[Record]:
+) -> list[RunRecord]:
     """The admissible records in a fixed order; custom runs never count.
 
     Raises RunError if two records of one origin are for the same paper, profile and seed.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, RunRecord] = {}
     for plain in records:
         if plain.get("custom"):
             continue
         name = (str(plain["paper"]), str(plain["profile"]), int(plain["seed"]))
-        record = Record(plain, sources.get(name), confirmed.get(name))
+        record = RunRecord(plain, sources.get(name), confirmed.get(name))
         if record.id in found:
             raise RunError(f"two records for {record.id}; remove one")
         found[record.id] = record
     return [found[name] for name in sorted(found)]
 
 
-def speaking(records: Sequence[Record], paper: str, profile: str) -> list[Record]:
+def speaking(records: Sequence[RunRecord], paper: str, profile: str) -> list[RunRecord]:
     """The records that give the verdicts: committed ones if there are any, else local runs.
 
     At smoke it is the other way round, since a smoke run is made afresh wherever the book is.

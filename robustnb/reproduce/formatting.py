@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustnb.reproduce.claims import EXACT, PROFILES
+from robustnb.reproduce.registry_types import EXACT, PROFILES
 
 Json = Mapping[str, Any]
 _SIGNED = ("difference", "frontier", "max_step", "spearman")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustnb.reproduce import wording
+from robustnb.reproduce import formatting
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.registry import load_all
@@ -88,7 +88,7 @@ def claims(ledger: Json, papers: Sequence[str], *, as_json: bool) -> str:
         for paper in chosen.values()
         for name, claim in paper["claims"].items()
     ]
-    tallies = [f"{n}: {wording.tally(p['totals']['overall'])}" for n, p in chosen.items()]
+    tallies = [f"{n}: {formatting.tally(p['totals']['overall'])}" for n, p in chosen.items()]
     return "\n".join([table(rows), "", *tallies])
 
 
@@ -125,20 +125,21 @@ def why(ledger: Json, claim: str, *, as_json: bool) -> str:
 
 
 def _why_part(name: str, part: Json) -> list[str]:
-    profile = wording.shown_profile(part)
+    profile = formatting.shown_profile(part)
     verdict = part["profiles"][profile]
     lines = ["", f"  {name}: {verdict['label']} (at {profile})", f"    {part['title']}"]
     if part["estimand"] is not None:
         lines.append(f"    estimand {json.dumps(part['estimand'])}, null {part['null']:g}")
     if part["planned"] is not None:
-        lines.append(f"    {wording.planned(part)}")
+        lines.append(f"    {formatting.planned(part)}")
     if verdict["estimate"] is not None:
-        interval = wording.bounds(part, verdict["interval"])
+        interval = formatting.bounds(part, verdict["interval"])
         lines.append(
-            f"    estimate {wording.quantity(part, verdict['estimate'])} {interval}, "
-            f"p (adjusted) {wording.p_values(verdict) or '-'}, {wording.sample(part, verdict)}"
+            f"    estimate {formatting.quantity(part, verdict['estimate'])} {interval}, "
+            f"p (adjusted) {formatting.p_values(verdict) or '-'}, "
+            f"{formatting.sample(part, verdict)}"
         )
-        seeds = {s: wording.quantity(part, v) for s, v in verdict["per_seed"].items()}
+        seeds = {s: formatting.quantity(part, v) for s, v in verdict["per_seed"].items()}
         lines.append("    per seed: " + ", ".join(f"{s}: {v}" for s, v in seeds.items()))
     if verdict["text"]:
         lines.append(f"    {verdict['text']}")
@@ -149,7 +150,7 @@ def _why_part(name: str, part: Json) -> list[str]:
 
 
 def _why_run(name: str, run: Json) -> list[str]:
-    age = wording.age(run)
+    age = formatting.age(run)
     return [
         "",
         f"  run {name}: key {run['key']}, code and data {run['source']}"

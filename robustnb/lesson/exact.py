@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
-from robustnb.lesson.check import Check, judged, rounded
+from robustnb.lesson.check import Check, make_check, rounded
+from robustnb.lesson.comparison import slack_value
 from robustnb.lesson.domains import Domain, domain_words, point_words
-from robustnb.lesson.values import slack_value
 
 Relation = Literal["==", "<="]
 _MOST_CASES = 2_000_000
@@ -28,7 +28,7 @@ def identity(id: str, lhs: Any, rhs: Any, *, wrong: Any, says: str = "") -> Chec
     True
     """
     true = all(_is_zero(entry) for entry in _entries(lhs, rhs))
-    return judged(
+    return make_check(
         id,
         kind="proof",
         method="identity",
@@ -82,7 +82,7 @@ def exact(
 
     true = _holds(worst, relation)
     word = "error" if relation == "==" else "slack"
-    return judged(
+    return make_check(
         id,
         kind="proof" if exhausted else "check",
         method="exact",

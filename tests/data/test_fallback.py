@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robustnb.data import archive, decode, fetch, load
-from robustnb.data.clients import SourceError
+from robustnb.data.registry_clients import SourceError
 from robustnb.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustnb.data import decode
-from robustnb.data.clients import SourceError, one_line
+from robustnb.data.registry_clients import SourceError, one_line
 from robustnb.data.sources import Source
 from robustnb.errors import DataError
 

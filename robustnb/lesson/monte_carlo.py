@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from robustnb.lesson.check import Check, judged, rounded
+from robustnb.lesson.check import Check, make_check, rounded
 
 _LEAST_DRAWS = 2000
 _QUANTILE = 0.999
@@ -49,7 +49,7 @@ def probability(
         return above and (relation == "<=" or value <= interval.high)
 
     range_words = f"{100 * level:g} % interval [{interval.low:.3g}, {interval.high:.3g}]"
-    return judged(
+    return make_check(
         id,
         kind="check",
         method="probability",
@@ -90,7 +90,7 @@ def coverage(
 
     allowed = binomial_upper_quantile(n, alpha, q=_QUANTILE)
     count = _count(id, misses, n)
-    return judged(
+    return make_check(
         id,
         kind="coverage",
         method="coverage",
