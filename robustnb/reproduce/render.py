@@ -145,7 +145,8 @@ def _beside_records(part: Json, profile: str) -> list[str]:
     return [
         f"the {profile} run on this machine (seed {seed}) gives "
         f"{formatting.quantity(part, run['value'])}, "
-        f"{'inside' if run['within'] else 'outside'} the records' 95 % prediction interval {formatting.bounds(part, local)}"
+        f"{'inside' if run['within'] else 'outside'} the records' 95 % prediction interval "
+        f"{formatting.bounds(part, local)}"
         for seed, run in (local["runs"].items() if local else ())
     ]
 

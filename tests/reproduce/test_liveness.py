@@ -44,7 +44,7 @@ def test_what_stands_still_is_ended_after_the_silence_and_not_before():
         {"disk_bytes": lambda i: 30 + i // 80},
         {"cpu_seconds": lambda i: 40.0 + i * EVERY * 0.02},
     ],
-    ids=str,
+    ids=["cell", "note", "note size", "processes", "disk", "cpu"],
 )
 def test_whatever_moves_now_and_then_goes_on_for_ever(change):
     assert judged(moving(**change)) == [None] * 999
