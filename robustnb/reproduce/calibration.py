@@ -7,13 +7,16 @@ do: a convolution with its gradient, a sort, and a loop of Python.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustnb.errors import RunError
+from robustnb.reproduce.isolation import isolated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +33,16 @@ def reference_seconds(cpu_seconds: float, calibration_seconds: float) -> float:
 
 
 @cache
-def measure() -> float:
+def measure(settings: Path) -> float:
     """CPU-seconds of the fixed work in a new process; measured once by each process that asks.
+
+    The process is isolated from the user's settings; what tools write goes below `settings`.
 
     Raises RunError where the work cannot be done, since no notebook could run there either.
     """
     done = subprocess.run(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-s", "-P", "-c", f"from {__name__} import work; print(work())"],
+        env=isolated(os.environ, settings),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -74,7 +80,3 @@ def _convolve(images: Tensor, kernels: Tensor) -> None:
 
     loss = conv2d(images, kernels, padding=1).square().mean()
     loss.backward()  # type: ignore[no-untyped-call]
-
-
-if __name__ == "__main__":
-    print(work())

@@ -284,7 +284,7 @@ def _execute(
             lambda: tidily(
                 lambda: _papermill(notebook, output, run, limits, status, log, kernel, course)
             ),
-            calibration.measure(),
+            calibration.measure(project.build / "settings"),
         )
     executed = nbformat.read(output, as_version=4)
     facts = facts_of(executed, run.name)

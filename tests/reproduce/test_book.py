@@ -79,7 +79,7 @@ def test_the_book_is_the_best_at_hand_unless_a_profile_is_named(
 ):
     asked = []
 
-    def make_book(_project, size, *, jobs, report):
+    def make_book(_project, size, *, jobs, **_settings):
         asked.append((size and size.name, jobs))
         return "intro.html"
 

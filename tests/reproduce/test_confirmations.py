@@ -222,6 +222,6 @@ def test_the_list_says_what_changed_and_joins_the_seeds(toy, made):
     assert rows["0"]["why"].startswith("code cells, or defaults of the parameters cell changed")
     assert rows["1, 2"]["why"].startswith("robustnb.gone, robustnb.lesson changed; not confirmed")
     assert rows["3"]["why"].startswith("parameters; data changed")
-    assert "robustnb, robustnb._lazy, robustnb.lesson and" in rows["4"]["why"]
+    assert "robustnb, robustnb._deprecated, robustnb._lazy and" in rows["4"]["why"]
     assert rows["0"]["state"] == "stale" and rows["0"]["CPU-seconds"] == "4"
     assert rows["0"]["made on"] == "cpu, torch 2.14.1"

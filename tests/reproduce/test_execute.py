@@ -13,7 +13,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import history, machine, profiles, status
+from robustnb.reproduce import history, kernel, machine, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
@@ -49,7 +49,7 @@ def test_a_finished_run_holds_notebook_and_record_and_leaves_nothing_else(shared
     cost = record["cost"]
     assert cost["cpu_seconds"] > 0 and cost["calibration_seconds"] > 0
     expected = cost["cpu_seconds"] / cost["calibration_seconds"] * REFERENCE_SECONDS
-    assert cost["reference_seconds"] == pytest.approx(expected, rel=0.05)
+    assert cost["reference_seconds"] == pytest.approx(expected, abs=0.1)
     assert date.fromisoformat(record["made"]) and record["processor"] == machine.processor()
     assert left_over(shared_toy) == []
 
@@ -115,12 +115,8 @@ def test_a_cell_in_which_nothing_moves_fails_the_run(toy):
 
 
 def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatch):
-    startup = toy.root / "startup"
-    startup.mkdir()
-    (startup / "sitecustomize.py").write_text(
-        "import sys, time\nif 'ipykernel_launcher' in sys.orig_argv:\n    time.sleep(3600)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(startup))
+    sleeps = [sys.executable, "-c", "import time; time.sleep(3600)", "{connection_file}"]
+    monkeypatch.setattr(kernel, "command", lambda: sleeps)
     with pytest.raises(RunError, match=r"stood still for .* before its first cell"):
         run(toy, limits=Limits(silence=3.0))
     assert left_over(toy) == []

@@ -192,14 +192,14 @@ def test_the_books_build_is_isolated(toy, monkeypatch):
 
     seen = {}
 
-    def build(command, *, env, **_settings):
-        seen.update(env)
-        return subprocess.CompletedProcess(command, 1)
+    def build(_command, environment, _log, _report):
+        seen.update(environment)
+        return 1
 
     toy.ledger.parent.mkdir(parents=True)
     for path in (toy.ledger, toy.root / "_config.yml", toy.root / "_toc.yml"):
         path.write_text("{}")
-    monkeypatch.setattr(book.subprocess, "run", build)
+    monkeypatch.setattr(book, "_run", build)
     monkeypatch.setenv("MATPLOTLIBRC", "mine")
     with pytest.raises(RobustnbError, match="did not build"):
         book.build(toy, toy.root, report=lambda _line: None)

@@ -171,7 +171,7 @@ def test_other_files_and_the_finished_ones_are_left_alone(tmp_path):
 def test_a_training_sweeps_what_a_killed_one_left_beside_its_file(tmp_path, maker):
     import torch
 
-    from robustnb.training import tensorfile
+    from robustnb import tensorfile
 
     process = maker("file")
     process.kill()
