@@ -192,7 +192,8 @@ def test_the_books_build_is_isolated(toy, monkeypatch):
 
     seen = {}
 
-    def build(_command, environment, _log, _report):
+    def build(_command, environment, log, _report):
+        log.write_text("")
         seen.update(environment)
         return 1
 
