@@ -1,6 +1,6 @@
 """Auto-PGD (Croce & Hein 2020a, Algorithm 1; in l1 2021, Algorithm 1): no step size to choose.
 
-The step starts at twice the radius and is halved where the ascent has stopped paying; the climb
+The step starts at twice the radius and is halved where it no longer raises the loss; the ascent
 then goes on from its best point. Two things are ours. The first move goes to the point of ball
 and box that maximises the linearised loss, so that a linear model is solved in one step; in linf
 this is the paper's first step. And the last iterate is scored.
@@ -28,7 +28,7 @@ _ALPHA = 0.75  # alpha: weight of the new step against the last move
 _RHO = 0.75  # rho: share of steps that must raise the loss for the step to stay
 _FAR = 1e6  # a step in units of the box after which only the direction matters
 _LOCAL = 1 / 8
-_PACK = 5  # steps between two removals of those who have fallen
+_PACK = 5  # steps between two removals of the misclassified
 _L1_SHARE = 0.2  # of the coordinates that the first l1 steps change
 _L1_RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # (times eps, share of steps), 2021, section 4.3
 
@@ -120,7 +120,7 @@ def apgd_single_run(
     local: bool = False,
     stop: bool = False,
 ) -> APGDResult:
-    """One run from `begin`; nothing is checked. With `stop` the fallen are attacked no further.
+    """One run from `begin`; nothing is checked. With `stop` the misclassified are attacked no further.
 
     With `local` the first step is an eighth of the usual and no jump precedes it, so that the
     climb ends on the hill where it began.
@@ -271,7 +271,7 @@ class _Climb:
         _copy(rows.at, rows.kept, take)
 
     def _adapt(self, rows: _Rows, since: int) -> None:
-        """Line 13 on: where the step has stopped paying, shorten it and go back to the best."""
+        """Line 13 on: where the step no longer raises the loss, shorten it and go back to the best."""
         if self.norm == "l1":
             back = self._adapt_sparsity(rows)
         else:

@@ -129,11 +129,11 @@ def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256)
             none.append((grad == 0).flatten(1).all(1))
     count = max(int(correct.sum()), 1)
     share = float((torch.cat(none) & correct).sum()) / count if none else 0.0
+    what = "a gradient of zero, or none that is finite" if queries.broken else "a zero gradient"
     return finding(
         share <= _ZERO_SHARE,
         share,
-        f"{share:.1%} of the correct examples have a gradient of zero, or none that is finite "
-        f"(at most {_ZERO_SHARE:.0%}); "
+        f"{share:.1%} of the correct examples have {what} (at most {_ZERO_SHARE:.0%}); "
         "more means saturated or masked gradients: use the margin loss",
     )
 

@@ -1,4 +1,4 @@
-"""The strongest-attack ensemble: APGD, FAB and Square one after the other, on those who stand.
+"""The strongest-attack ensemble: APGD, FAB and Square one after the other, on examples still robust.
 
 AutoAttack's composition (Croce & Hein 2020a, section 6) with both ratio losses. An example falls
 to the first image within the ball that is misclassified, and is not attacked further. This

@@ -23,7 +23,7 @@ _SEGMENT = 5  # steps between two packings; a segment's border costs no pass
 
 @dataclass(frozen=True)
 class PGDConfig:
-    """Projected gradient ascent with several losses and restarts; an example falls to any of them.
+    """Projected gradient ascent with several losses and restarts; an example is broken by any of them.
 
     `step` is one size, or one per step. Every restart runs every loss from one random start each.
     """
@@ -97,7 +97,7 @@ class PGDRun(AttackRun):
         objective.record = Record(batch.known, first=first)
         here = sizes[first : first + _SEGMENT]
         ended = self._loop(objective, batch, here, "last", first + _SEGMENT >= len(sizes))
-        return Part(objective.fallen, ended.last, objective.record.known)
+        return Part(objective.ever_misclassified, ended.last, objective.record.known)
 
     def craft(self, queries: ModelQueries, batch: Batch) -> Tensor:
         """All steps; the worst iterate by the run's own loss."""
@@ -159,7 +159,7 @@ def half_cosine(eps: float, steps: int) -> tuple[float, ...]:
     """Step sizes that fall from `eps` to nearly 0 along half a cosine.
 
     Large first steps leave the neighbourhood of the start, small last ones settle. On an
-    adversarially trained LightCNN (Fashion-MNIST, eps 0.1) 654 of 1,000 examples stand after 100
+    adversarially trained LightCNN (Fashion-MNIST, eps 0.1) 654 of 1,000 examples are robust after 100
     such steps on cross-entropy, against 663 for a constant 2.5 eps / steps.
 
     >>> [round(size, 2) for size in half_cosine(1.0, 4)]

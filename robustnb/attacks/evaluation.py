@@ -58,9 +58,10 @@ class Evaluation:
     def findings(self) -> dict[str, Finding]:
         """The signs of masking that the attacks met, {check: {ok, value, why}}.
 
-        An ensemble's own checks, and "gradients under NAME" for every other attack.
+        An ensemble's own checks, and "gradients under NAME" for every other attack whose gradients
+        failed; `gradients` has all of them.
         """
-        met = dict(self.gradients)
+        met = {check: found for check, found in self.gradients.items() if not found["ok"]}
         for found in self.ensembles.values():
             met |= found.findings
         return met

@@ -169,7 +169,7 @@ class _Search:
             low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
 
     def drop(self, within: float) -> bool:
-        """Lay aside those who are near enough; whether none is left."""
+        """Drop the examples that are near enough; whether none is left."""
         done = self.near.size.double() <= within
         if bool(done.any()):
             self.report()

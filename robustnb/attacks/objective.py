@@ -67,7 +67,7 @@ class ModelObjective:
             raise ValueError(f"targets must have y's shape {tuple(y.shape)}, got {targets.shape}")
         self.queries, self.y, self.loss, self.targets = queries, y, loss, targets
         self.clean: Tensor | None = None
-        self.fallen = torch.zeros_like(y, dtype=torch.bool)  # at any iterate so far
+        self.ever_misclassified = torch.zeros_like(y, dtype=torch.bool)  # at any iterate so far
         self.record: Record | None = None
         queries.check_labels(y, targets)
 
@@ -87,7 +87,7 @@ class ModelObjective:
             if self.targets is None
             else ~misclassified(found.logits, self.targets)
         )
-        self.fallen |= hit
+        self.ever_misclassified |= hit
         if self.record is not None:
             self.record.note(x_adv, found.logits, self.y, hit)
         return Value(found.loss, hit, found.grad)

@@ -154,7 +154,7 @@ def _shrink_l2(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     The KKT form of the nearest point in ball and box. t rises monotonically from the ball's own
     factor: with the clipped coordinates fixed, t has a closed form that is never too large, and
     the set of clipped coordinates only grows, so the loop ends. Products with a mask of zeros and
-    ones, as masked operations are several times dearer.
+    ones, as masked operations cost several times as much.
     """
     length = torch.linalg.vector_norm(size, dim=1, keepdim=True)
     t = torch.where(length > eps, eps / length, 1)

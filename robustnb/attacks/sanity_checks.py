@@ -38,10 +38,10 @@ def findings(
     *,
     batch_size: int,
 ) -> dict[str, Finding]:
-    """{check: {ok, value, why}}, JSON-able. `again`: who was wrong when asked again, of the fallen.
+    """{check: {ok, value, why}}, JSON-able. `again`: of the broken, who was wrong when asked again.
 
     deterministic: the model answers the same twice. gradients: how many that the attacks asked for
-    were zero or not finite. black_box: how many stood against every gradient and fell to Square.
+    were zero or not finite. black_box: how many every gradient left robust and Square broke.
     again: how many of the images found are misclassified when asked again.
     """
     return {

@@ -2,7 +2,7 @@
 
 Each query repaints one window of the image and is kept where it raises the margin. Windows and
 signs are drawn once for all examples, so what happens to one depends on no other: neither on the
-batch nor on who has fallen. In l1 the l2 moves are made with l1 lengths (Croce & Hein 2021).
+batch nor on which others are misclassified. In l1 the l2 moves are made with l1 lengths (Croce & Hein 2021).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def random_search(
     seed: int,
     stop: bool = False,
 ) -> APGDResult:
-    """One run with the draws of `seed`; nothing is checked. With `stop` the fallen are let be."""
+    """One run with the draws of `seed`; nothing is checked. With `stop` the misclassified are dropped."""
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
     painter = _SquareProposal(x, radii, norm, clip, seed)
     row = torch.arange(len(x), device=x.device)
@@ -125,7 +125,7 @@ class _SquareProposal:
         """What depends on x alone."""
         self.clean = self.x.reshape(len(self.x), *self.shape)
         wide = 2 * _column(self.eps.to(self.x.dtype), self.x)
-        if self.norm == "linf":  # the walls, to the float
+        if self.norm == "linf":  # the lowest and highest pixel, to the float
             project = projections.projector(self.x, eps=self.eps, norm=self.norm, clip=self.clip)
             self.low = project(self.x - wide).reshape(self.clean.shape)
             self.high = project(self.x + wide).reshape(self.clean.shape)

@@ -71,7 +71,7 @@ def test_a_new_attack_gets_evaluation_crafting_transfer_and_checkpoints(
     wrong = margin(model(x_adv), labels) > 0
     assert torch.equal(broken, result.natural_correct & wrong) and 0 < int(broken.sum()) < 40
     assert float(lp_distance(x_adv, images, "linf").max()) <= 0.08 + 1e-12
-    assert result.findings["gradients under MI-FGSM"]["ok"]
+    assert result.gradients["gradients under MI-FGSM"]["ok"]
     moved = transfer(model, curved(1), images, labels, attack=attack)
     assert moved.success_rate().n == int(moved.clean_correct.sum())
     one = dict(attacks=[attack], checkpoint=path)
