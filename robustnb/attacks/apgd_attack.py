@@ -120,7 +120,7 @@ def apgd_single_run(
     local: bool = False,
     stop: bool = False,
 ) -> APGDResult:
-    """One run from `begin`; nothing is checked. With `stop` the misclassified are attacked no further.
+    """One run from `begin`; nothing is checked. With `stop` the misclassified are dropped.
 
     With `local` the first step is an eighth of the usual and no jump precedes it, so that the
     climb ends on the hill where it began.
@@ -271,7 +271,7 @@ class _Climb:
         _copy(rows.at, rows.kept, take)
 
     def _adapt(self, rows: _Rows, since: int) -> None:
-        """Line 13 on: where the step no longer raises the loss, shorten it and go back to the best."""
+        """Line 13 on: where a step no longer raises the loss, halve it; back to the best."""
         if self.norm == "l1":
             back = self._adapt_sparsity(rows)
         else:

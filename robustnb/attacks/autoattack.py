@@ -1,7 +1,7 @@
-"""The strongest-attack ensemble: APGD, FAB and Square one after the other, on examples still robust.
+"""The strongest-attack ensemble: APGD, FAB and Square in turn, on examples still robust.
 
-AutoAttack's composition (Croce & Hein 2020a, section 6) with both ratio losses. An example falls
-to the first image within the ball that is misclassified, and is not attacked further. This
+AutoAttack's composition (Croce & Hein 2020a, section 6) with both ratio losses. An example is
+broken by the first image within the ball that is misclassified, and is not attacked further. This
 changes no verdict, as every run draws its randomness for the whole set from its own seed.
 """
 

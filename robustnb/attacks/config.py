@@ -23,7 +23,7 @@ _SEGMENT = 5  # steps between two packings; a segment's border costs no pass
 
 @dataclass(frozen=True)
 class PGDConfig:
-    """Projected gradient ascent with several losses and restarts; an example is broken by any of them.
+    """Projected gradient ascent with several losses and restarts, any of which may break an example.
 
     `step` is one size, or one per step. Every restart runs every loss from one random start each.
     """
@@ -159,8 +159,8 @@ def half_cosine(eps: float, steps: int) -> tuple[float, ...]:
     """Step sizes that fall from `eps` to nearly 0 along half a cosine.
 
     Large first steps leave the neighbourhood of the start, small last ones settle. On an
-    adversarially trained LightCNN (Fashion-MNIST, eps 0.1) 654 of 1,000 examples are robust after 100
-    such steps on cross-entropy, against 663 for a constant 2.5 eps / steps.
+    adversarially trained LightCNN (Fashion-MNIST, eps 0.1) 654 of 1,000 examples are robust
+    after 100 such steps on cross-entropy, against 663 for a constant 2.5 eps / steps.
 
     >>> [round(size, 2) for size in half_cosine(1.0, 4)]
     [1.0, 0.85, 0.5, 0.15]

@@ -116,8 +116,8 @@ def _unbounded(size: Tensor, wanted: Tensor, norm: Literal["linf", "l2"]) -> Ten
 def _bounded(size: Tensor, room: Tensor, wanted: Tensor, norm: Literal["linf", "l2"]) -> Tensor:
     """min(t speed, room) with sum(size * that) = wanted; the speed is 1 in linf, `size` in l2.
 
-    Newton's method on a concave function of t from below, as in `plane`. Products with a mask of
-    zeros and ones, in buffers made once: masked operations and new memory cost several times as much.
+    Newton's method on a concave function of t from below, as above. Products with a mask of zeros
+    and ones, in buffers made once: masked operations and new memory cost several times as much.
     """
     power = size if norm == "linf" else size * size
     time = wanted / power.sum(1, keepdim=True)

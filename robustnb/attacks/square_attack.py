@@ -2,7 +2,8 @@
 
 Each query repaints one window of the image and is kept where it raises the margin. Windows and
 signs are drawn once for all examples, so what happens to one depends on no other: neither on the
-batch nor on which others are misclassified. In l1 the l2 moves are made with l1 lengths (Croce & Hein 2021).
+batch nor on which others are misclassified. In l1 the l2 moves are made with l1 lengths (Croce &
+Hein 2021).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def random_search(
     seed: int,
     stop: bool = False,
 ) -> APGDResult:
-    """One run with the draws of `seed`; nothing is checked. With `stop` the misclassified are dropped."""
+    """One run with the draws of `seed`; nothing is checked. `stop` drops the misclassified."""
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
     painter = _SquareProposal(x, radii, norm, clip, seed)
     row = torch.arange(len(x), device=x.device)
