@@ -23,7 +23,7 @@ _SEGMENT = 5  # steps between two packings; a segment's border costs no pass
 
 @dataclass(frozen=True)
 class PGDConfig:
-    """Projected gradient ascent with several losses and restarts, any of which may break an example.
+    """Projected gradient ascent with several losses and restarts; any of them may break an example.
 
     `step` is one size, or one per step. Every restart runs every loss from one random start each.
     """
