@@ -47,8 +47,7 @@ def _outside(low: float, high: float, clip: tuple[float, float]) -> str:
         )
     return (
         f"x must be in [{clip[0]:g}, {clip[1]:g}], got [{low:.3g}, {high:.3g}]; put Normalize "
-        "inside the model: Sequential(Normalize(mean, std), net), or use x / 255 for bytes, or "
-        "name the box of your images: clip=(low, high)"
+        "inside the model: Sequential(Normalize(mean, std), net)"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from robustnb.reproduce.execute import NOTEBOOK
 
 Json = Mapping[str, Any]
 _WIDTH = 60
+_BEFORE = 20  # characters shown before a difference that comes late in its line
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
@@ -192,7 +194,10 @@ def _line_difference(then: Sequence[str], now: Sequence[str]) -> str:
     changed = [line for line in difflib.ndiff(then, now) if line[:2] in ("- ", "+ ")]
     gone = next((line[2:].strip() for line in changed if line[0] == "-"), "")
     come = next((line[2:].strip() for line in changed if line[0] == "+"), "")
-    return f"was {gone[:_WIDTH]!r}, is {come[:_WIDTH]!r}{_size(gone, come)}"
+    same = len(os.path.commonprefix([gone, come]))
+    begin = 0 if same < _WIDTH else same - _BEFORE
+    shown = [("..." if begin else "") + line[begin : begin + _WIDTH] for line in (gone, come)]
+    return f"was {shown[0]!r}, is {shown[1]!r}{_size(gone, come)}"
 
 
 def _size(then: str, now: str) -> str:

@@ -171,3 +171,12 @@ def test_pages_that_show_nothing_are_not_equal():
     empty = compare.result_of(nbformat.v4.new_notebook(cells=[cell("x = 1")]))
     assert compare.difference(empty, empty) is None
     assert "nothing to compare" in compare.unequal(empty, empty)
+
+
+def test_a_difference_late_in_a_long_line_is_shown():
+    earlier, today = (
+        nbformat.v4.new_notebook(cells=[cell("print(words)", said("same " * 40 + end))])
+        for end in ("old end", "new end")
+    )
+    told = compare.difference(compare.result_of(earlier), compare.result_of(today))
+    assert "'..." in told and "old end" in told and "new end" in told
