@@ -23,9 +23,9 @@ from robustnb.attacks.queries import ModelQueries
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
 
-_BEYOND = 1.05  # eta: how far past the plane a step goes
-_DRAWN = 0.1  # alpha_max: the most that a step is drawn towards x
-_BACK = 0.9  # beta: what is left of the way from x after falling back
+_ETA = 1.05  # how far past the plane a step goes
+_ALPHA_MAX = 0.1  # the most that a step is drawn towards x
+_BETA = 0.9  # what is left of the way from x after falling back
 _POLISH = (1.02, 1.005, 1.0005, 1.00005)  # how far the last steps go past the plane
 _HALVINGS = 6  # of the segment from x to the nearest image found
 _PACK = 5
@@ -139,16 +139,16 @@ class _Search:
         grad, gain = self._plane()
         here, near = self._towards_plane(self.at, grad, gain)
         there, far = self._towards_plane(self.x, grad, gain + self._drift(grad))
-        drawn = (near / (near + far).clamp_min(torch.finfo(near.dtype).tiny)).clamp_max(_DRAWN)
+        drawn = (near / (near + far).clamp_min(torch.finfo(near.dtype).tiny)).clamp_max(_ALPHA_MAX)
         alpha = _column(drawn, self.x)
         # (1 - alpha) (at + 1.05 here) + alpha (x + 1.05 there), in the memory of the two steps
-        new = here.mul_(_BEYOND).add_(self.at).mul_(1 - alpha)
-        new.add_(there.mul_(_BEYOND).add_(self.x).mul_(alpha))
+        new = here.mul_(_ETA).add_(self.at).mul_(1 - alpha)
+        new.add_(there.mul_(_ETA).add_(self.x).mul_(alpha))
         self.at = self._boxed(new)
         across = self._ask(self.at).nonzero()[:, 0]
         if len(across):
             start = self.x[across]
-            self.at[across] = self._boxed(start + _BACK * (self.at[across] - start))
+            self.at[across] = self._boxed(start + _BETA * (self.at[across] - start))
 
     def polish(self, beyond: Sequence[float]) -> None:
         """From x straight to just past the plane at the nearest image, in smaller excess."""

@@ -84,24 +84,24 @@ def random_search(
 ) -> APGDResult:
     """One run with the draws of `seed`; nothing is checked. `stop` drops the misclassified."""
     radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
-    painter = _SquareProposal(x, radii, norm, clip, seed)
+    proposal = _SquareProposal(x, radii, norm, clip, seed)
     row = torch.arange(len(x), device=x.device)
-    loss, hit, *_ = model_queries.loss_and_misclassified(painter.at, y, margin)
-    found = APGDResult(painter.at.clone(), loss.clone(), hit.clone())
+    loss, hit, *_ = model_queries.loss_and_misclassified(proposal.at, y, margin)
+    found = APGDResult(proposal.at.clone(), loss.clone(), hit.clone())
     for query in range(1, queries):
         if stop and query % _PACK == 1 and bool(hit.any()):
-            found.x_adv[row], found.loss[row], found.misclassified[row] = painter.at, loss, hit
+            found.x_adv[row], found.loss[row], found.misclassified[row] = proposal.at, loss, hit
             alive = ~hit
             row, y, loss, hit = row[alive], y[alive], loss[alive], hit[alive]
             if len(row) == 0:
                 return found
-            painter.keep(alive)
-        painter.paint(query / queries)
-        new_loss, new_hit, *_ = model_queries.loss_and_misclassified(painter.at, y, margin)
+            proposal.keep(alive)
+        proposal.paint(query / queries)
+        new_loss, new_hit, *_ = model_queries.loss_and_misclassified(proposal.at, y, margin)
         better = torch.where(new_hit == hit, new_loss > loss, new_hit)
-        painter.undo(~better)
+        proposal.undo(~better)
         loss, hit = torch.where(better, new_loss, loss), hit | new_hit
-    found.x_adv[row], found.loss[row], found.misclassified[row] = painter.at, loss, hit
+    found.x_adv[row], found.loss[row], found.misclassified[row] = proposal.at, loss, hit
     return found
 
 
@@ -114,7 +114,7 @@ class _SquareProposal:
 
     def __init__(self, x: Tensor, eps: Tensor, norm: Norm, clip: Clip, seed: int) -> None:
         self.x, self.eps, self.norm, self.clip = x, eps, norm, clip
-        self.shape = planes(x)
+        self.shape = image_shape(x)
         self.generator = torch.Generator().manual_seed(seed)
         self.order = {"linf": math.inf, "l2": 2, "l1": 1}[norm]
         project = projections.projector(x, eps=eps, norm=norm, clip=clip)
@@ -140,7 +140,7 @@ class _SquareProposal:
 
     def paint(self, done: float) -> None:
         """Repaint one window of every image; `done` is the share of queries spent."""
-        size, images = self._size(share(done)), self.at.view(self.clean.shape)
+        size, images = self._size(p_selection(done)), self.at.view(self.clean.shape)
         if self.norm == "linf":
             self._repaint(images, self._window(*size))
         else:
@@ -231,11 +231,11 @@ class _SquareProposal:
         return (2 * bits - 1).to(self.x)
 
 
-def planes(x: Tensor) -> tuple[int, int, int]:
+def image_shape(x: Tensor) -> tuple[int, int, int]:
     """Channels, height and width of a batch's images.
 
-    >>> planes(torch.zeros(2, 7)), planes(torch.zeros(2, 4, 5)), planes(torch.zeros(2, 3, 4, 5))
-    ((1, 1, 7), (1, 4, 5), (3, 4, 5))
+    >>> [image_shape(torch.zeros(2, *size)) for size in ((7,), (4, 5), (3, 4, 5))]
+    [(1, 1, 7), (1, 4, 5), (3, 4, 5)]
     """
     if x.ndim <= 3:
         height, width = (1, 1, *x.shape[1:])[-2:]
@@ -243,10 +243,10 @@ def planes(x: Tensor) -> tuple[int, int, int]:
     return x.shape[1], x.shape[2], math.prod(x.shape[3:])
 
 
-def share(done: float) -> float:
+def p_selection(done: float) -> float:
     """The share of the image that a window covers when `done` of the queries are spent.
 
-    >>> [share(done) for done in (0.0, 0.002, 0.9)]
+    >>> [p_selection(done) for done in (0.0, 0.002, 0.9)]
     [0.8, 0.4, 0.0015625]
     """
     halvings = sum(10_000 * done > at for at in _HALVED_AT)

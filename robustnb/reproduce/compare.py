@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +193,7 @@ def _line_difference(then: Sequence[str], now: Sequence[str]) -> str:
     changed = [line for line in difflib.ndiff(then, now) if line[:2] in ("- ", "+ ")]
     gone = next((line[2:].strip() for line in changed if line[0] == "-"), "")
     come = next((line[2:].strip() for line in changed if line[0] == "+"), "")
-    same = len(os.path.commonprefix([gone, come]))
+    same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(gone, come, strict=False)))
     begin = 0 if same < _WIDTH else same - _BEFORE
     shown = [("..." if begin else "") + line[begin : begin + _WIDTH] for line in (gone, come)]
     return f"was {shown[0]!r}, is {shown[1]!r}{_size(gone, come)}"

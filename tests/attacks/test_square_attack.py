@@ -8,7 +8,7 @@ import torch
 from robustnb.attacks import lp_distance, margin, misclassified, project, square
 from robustnb.attacks.projections import NORMS
 from robustnb.attacks.queries import ModelQueries
-from robustnb.attacks.square_attack import peak, random_search, share
+from robustnb.attacks.square_attack import p_selection, peak, random_search
 
 EPS = {"linf": 0.1, "l2": 0.9, "l1": 3.0}
 SMALL = {"linf": 0.03, "l2": 0.12, "l1": 0.3}
@@ -140,7 +140,9 @@ def test_one_seed_gives_one_result_and_leaves_the_global_generator_alone(curved,
 
 
 def test_windows_shrink_by_the_papers_schedule():
-    parts = [share(query / 10_000) for query in (0, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)]
+    parts = [
+        p_selection(query / 10_000) for query in (0, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
+    ]
     assert parts == [0.8 / 2**k for k in range(10)]
 
 
