@@ -4,14 +4,12 @@ One YAML file per paper under `notebooks/claims/`. Every key is checked, so that
 line with its fix and never a part that silently is not judged. Each part has a digest of what
 decides its verdict (see `digest`), stored at registration; a later change needs an entry under
 `amendments`, with date, reason, and the digests before and after.
-`python -m robustnb.reproduce.registry --digests zhang2019` prints the block an author pastes.
+`robustnb register zhang2019` prints the block an author pastes.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
@@ -54,6 +52,7 @@ __all__ = [
     "digest",
     "load",
     "load_all",
+    "registered_block",
     "settings_table",
     "unregistered_changes",
 ]
@@ -349,26 +348,9 @@ def _seed_problems(part: Part) -> Iterable[str]:
         yield f"unit seeds needs {MIN_SEEDS} seeds or a seeds_reason, got {len(part.seeds)}"
 
 
-def _main(argv: list[str] | None = None) -> int:
-    """Print the digests of a paper's parts as the YAML block `registered`, ready to paste."""
-    parser = argparse.ArgumentParser(prog="python -m robustnb.reproduce.registry")
-    parser.add_argument("--digests", metavar="PAPER", required=True)
-    parser.add_argument("--folder", type=Path, default=CLAIMS)
-    args = parser.parse_args(argv)
-    try:
-        paper = load(args.digests, folder=args.folder)
-    except UsageError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    lines = [
-        f"    {k.removeprefix(paper.id + '.')}: {digest(p)!r}" for k, p in paper.parts().items()
-    ]
-    changed = unregistered_changes(paper) if paper.registered else []
-    note = [f"# changed without an amendment: {name}" for name in changed]
+def registered_block(paper: Paper) -> str:
+    """The digests of a paper's parts as the YAML block `registered`, with today's date."""
+    digests = {k.removeprefix(paper.id + "."): digest(p) for k, p in paper.parts().items()}
+    lines = [f"    {name}: {value!r}" for name, value in digests.items()]
     head = ["registered:", f"  date: {date.today().isoformat()}", "  digests:"]
-    sys.stdout.write("\n".join([*head, *lines, *note]) + "\n")
-    return 1 if changed else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(_main())
+    return "\n".join([*head, *lines])
