@@ -24,7 +24,7 @@ def register_command(paper: str) -> None:
 
     registry = load(paper, folder=project.claims)
     click.echo(registered_block(registry))
-    changed = unregistered_changes(registry) if registry.registered else []
+    changed = unregistered_changes(registry) if registry.registered.digests else []
     if changed:
         raise RobustnbError(
             f"changed without an amendment: {', '.join(changed)}; "
