@@ -240,10 +240,7 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     raw = np.asarray(p, dtype=np.float64)
     if raw.ndim != 1 or not bool(((raw >= 0) & (raw <= 1)).all()):
         raise ValueError("p must be a flat list of numbers in [0, 1]; leave out what has no test")
-    order = np.argsort(raw, kind="stable")
-    scaled = raw[order] * raw.size / np.arange(1, raw.size + 1)
-    adjusted = np.empty_like(raw)
-    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    adjusted: Floats = st.false_discovery_control(raw)
     return adjusted
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from robustnb.reproduce.registry_types import Part
 
 ROOT = Path(__file__).resolve().parents[1]
 _skipped: list[str] = []
@@ -21,6 +28,24 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def part() -> Callable[..., Part]:
+    """Make a registered part with these changes: without any, a direction over five seeds."""
+    from robustnb.reproduce.registry_types import Part
+
+    base = Part(
+        id="toy2020.C1.up",
+        title="",
+        kind="direction",
+        profile="laptop",
+        unit="seeds",
+        estimand={"difference": ["a", "b"]},
+        sign=1,
+        seeds=(0, 1, 2, 3, 4),
+    )
+    return partial(replace, base)
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,8 @@ def test_jupyter_book_stays_the_sphinx_one():
 
 def test_the_library_alone_needs_none_of_the_books_tools():
     core = {Requirement(line).name for line in project()["dependencies"]}
-    assert core == {"torch", "torchvision", "numpy", "scipy", "safetensors"}
+    science = {"torch", "torchvision", "numpy", "scipy", "safetensors"}
+    assert core == science | {"filelock", "platformdirs"}
 
 
 def test_no_file_of_code_is_long():

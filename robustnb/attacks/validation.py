@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.projections import NORMS, Clip
-from robustnb.models.ask import check_finite, check_form, tensors_of
+from robustnb.models.ask import tensors_of
 from robustnb.scalars import finite, is_scalar, real, whole
 
 _PIXELS = " in pixel units (8/255, not 8)"
@@ -78,12 +78,6 @@ def check_classes(y: Tensor, logits: Tensor) -> None:
             f"y must be in 0..{classes - 1} for a model of {classes} classes, got {low}..{high}; "
             "check the labels or the model's `classes`"
         )
-
-
-def check_logits(logits: Tensor, count: int) -> None:
-    """Refuse a model's output unless it is finite logits (N, classes) or scores (N,)."""
-    check_form(logits, count)
-    check_finite(logits)
 
 
 def check_loss(value: Tensor, count: int) -> None:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from robustnb import unfinished
+from robustnb import unfinished, user_cache
 from robustnb.data import decode
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from robustnb.data.decode import Array, Arrays, Pair
     from robustnb.data.sets import Dataset
 
 KINDS = ("images", "labels")
-_PAUSE_SECONDS = 0.5
-_PAUSES_A_LINE = 120
+_POLL_SECONDS = 0.5
+_SECONDS_A_LINE = 60.0
 
 
 class CorruptFile(Exception):
@@ -35,16 +34,7 @@ class CorruptFile(Exception):
 
 def root() -> Path:
     """The cache folder: $ROBUSTNB_DATA, else robustnb/data in the user's cache folder."""
-    chosen = os.environ.get("ROBUSTNB_DATA")
-    if chosen:
-        return Path(os.path.expanduser(chosen))  # a ~ that names no user stays as it is
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "robustnb" / "data"
+    return user_cache.folder("data", variable="ROBUSTNB_DATA")
 
 
 def file_of(dataset: Dataset, split: str, kind: str) -> Path:
@@ -134,35 +124,32 @@ def lock(dataset: Dataset, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the data set's lock between processes; calls `waiting` each minute another holds it.
 
     The system releases it when its holder dies. Where no lock can be had (a read-only folder, a
-    system without flock) the block runs without: files are still replaced whole.
+    network folder that cannot lock) the block runs without: files are still replaced whole.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            import fcntl
+    from filelock import FileLock
 
-            folder = root() / dataset.name
-            folder.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context((folder / ".lock").open("a"))
-        except (ImportError, OSError):
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _wait_for(stream, waiting)
-        except OSError:
-            pass  # a network folder that cannot lock
+    # a soft lock, which filelock would take where the system has none, outlives a dead holder
+    path = root() / dataset.name / ".lock"
+    guard = FileLock(path, poll_interval=_POLL_SECONDS, fallback_to_soft=False)
+    seconds = 0.0
+    while not _acquire(guard, seconds):
+        waiting()
+        seconds = _SECONDS_A_LINE
+    try:
         yield
+    finally:
+        guard.release()
 
 
-def _wait_for(stream: IO[str], waiting: Callable[[], None]) -> None:
-    """Get the lock that another process holds, and tell now and then that this one waits."""
-    import fcntl
+def _acquire(guard: BaseFileLock, seconds: float) -> bool:
+    """Wait that long for a lock; False while another process holds it, True also if none can be."""
+    from filelock import Timeout
 
-    for pause in itertools.count():
-        if pause % _PAUSES_A_LINE == 0:
-            waiting()
-        time.sleep(_PAUSE_SECONDS)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+    try:
+        Path(guard.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        guard.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError:
+        pass
+    return True

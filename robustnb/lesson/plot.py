@@ -77,9 +77,6 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "robustnb",
 }
 
-Provenance = Literal["slides", "paper", "official code", "third party", "derived here", "recalled"]
-_PROVENANCES = ("slides", "paper", "official code", "third party", "derived here", "recalled")
-
 
 def use() -> None:
     """Set the style for the figures that follow; `figure` does it by itself."""
@@ -204,30 +201,6 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
     return [
         centre + gap * (k - (size - 1) / 2) for centre, size in groups for k in range(int(size))
     ]
-
-
-def reference_line(
-    ax: Axes,
-    value: float,
-    *,
-    provenance: Provenance,
-    axis: Literal["x", "y"] = "y",
-    label: str | None = None,
-) -> None:
-    """The paper's value as a grey dashed line; a recalled number says so: `paper (recalled)`."""
-    if provenance not in _PROVENANCES:
-        raise ValueError(f"provenance must be one of {', '.join(_PROVENANCES)}, got {provenance!r}")
-    words = label or ("paper" if provenance == "paper" else f"paper ({provenance})")
-    style: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.4, "zorder": 1}
-    text: dict[str, Any] = {"color": GREY, "fontsize": 11, "textcoords": "offset points"}
-    if axis == "y":
-        ax.axhline(value, **style)
-        at, where = (1.0, value), ax.get_yaxis_transform()
-        ax.annotate(words, at, xycoords=where, xytext=(-2, 4), ha="right", va="bottom", **text)
-    else:
-        ax.axvline(value, **style)
-        at, where = (value, 1.0), ax.get_xaxis_transform()
-        ax.annotate(words, at, xycoords=where, xytext=(5, -2), ha="left", va="top", **text)
 
 
 def images(

@@ -17,9 +17,10 @@ from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
 from robustnb.reproduce.cli_options import complete_papers as _complete_papers
-from robustnb.reproduce.cli_options import json_option
+from robustnb.reproduce.cli_options import json_option, paper_argument, profile_option
 from robustnb.reproduce.cli_options import say as _say
 from robustnb.reproduce.cli_records import records_group
+from robustnb.reproduce.cli_registry import power_command, register_command
 from robustnb.reproduce.limits import SILENCE_SECONDS, Limits
 from robustnb.reproduce.project import Project, find
 
@@ -55,14 +56,6 @@ class _Seeds(click.ParamType[list[int]]):
         return sorted(seeds)
 
 
-paper_argument = click.argument("paper", shell_complete=_complete_papers)
-profile_option = click.option(
-    "--profile",
-    default="laptop",
-    show_default=True,
-    shell_complete=lambda *_: list(profile_table.NAMES),
-    help="Size of the run: smoke, laptop, gpu or paper.",
-)
 jobs_option = click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -98,7 +91,8 @@ def cli() -> None:
     """Re-run and re-check the papers of the book."""
 
 
-cli.add_command(records_group)
+for _command in (records_group, register_command, power_command):
+    cli.add_command(_command)
 
 
 @cli.command("list")

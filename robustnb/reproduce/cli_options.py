@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import find
 
 
@@ -17,4 +18,12 @@ def complete_papers(_ctx: click.Context, _param: click.Parameter, start: str) ->
     return [name for name in find().papers() if name.startswith(start)]
 
 
+paper_argument = click.argument("paper", shell_complete=complete_papers)
+profile_option = click.option(
+    "--profile",
+    default="laptop",
+    show_default=True,
+    shell_complete=lambda *_: list(NAMES),
+    help="Size of the run: smoke, laptop, gpu or paper.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

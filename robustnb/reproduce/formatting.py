@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustnb.reproduce.registry_types import EXACT, PROFILES
+from robustnb.reproduce.profiles import NAMES as PROFILES
+from robustnb.reproduce.registry_types import EXACT
 
 Json = Mapping[str, Any]
 _SIGNED = ("difference", "frontier", "max_step", "spearman")

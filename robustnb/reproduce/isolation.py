@@ -33,8 +33,8 @@ _KEPT = frozenset(
      "PYTORCH_ENABLE_MPS_FALLBACK"}
 )  # fmt: skip
 _NEEDED = (
-    "ipykernel", "torch", "torchvision", "numpy", "scipy", "safetensors", "sklearn", "matplotlib",
-    "seaborn", "mlxtend", "mpmath", "sympy",
+    "ipykernel", "torch", "torchvision", "numpy", "scipy", "safetensors", "filelock",
+    "platformdirs", "sklearn", "matplotlib", "seaborn", "mlxtend", "mpmath", "sympy",
 )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustnb.reproduce.estimands import per_seed
-from robustnb.reproduce.registry_types import EXACT, PROFILES, Claim, Paper, Part, digest
+from robustnb.reproduce.profiles import NAMES as PROFILES
+from robustnb.reproduce.registry_types import EXACT, Claim, Paper, Part, digest
 from robustnb.reproduce.registry_types import unregistered_changes as changes
 from robustnb.reproduce.run_records import RunRecord, confirmation_behind, open_records, speaking
 from robustnb.reproduce.verdict import (
@@ -106,7 +107,7 @@ def _paper(paper: Paper, records: Sequence[RunRecord], verdicts: Verdicts) -> Js
         "year": paper.year,
         "arxiv": paper.arxiv,
         "code": paper.code,
-        "registered": paper.registered_on,
+        "registered": paper.registered.date,
         "amendments": [dataclasses.asdict(entry) for entry in paper.amendments],
         "unregistered_changes": changes(paper),
         "claims": claims,

@@ -9,6 +9,7 @@ def main() -> None:
     """Run the command line; the command needs the `book` extra, the library does not."""
     try:
         import click  # noqa: F401
+        import pydantic  # noqa: F401
         import yaml  # noqa: F401
     except ModuleNotFoundError as error:
         sys.stderr.write(

@@ -4,43 +4,36 @@ One YAML file per paper under `notebooks/claims/`. Every key is checked, so that
 line with its fix and never a part that silently is not judged. Each part has a digest of what
 decides its verdict (see `digest`), stored at registration; a later change needs an entry under
 `amendments`, with date, reason, and the digests before and after.
-`python -m robustnb.reproduce.registry --digests zhang2019` prints the block an author pastes.
+`robustnb register zhang2019` prints the block an author pastes.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce.estimands import check_estimand
+from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.registry_types import (
     ENOUGH_POWER,
     EXACT,
-    KINDS,
     MIN_SEEDS,
-    PROFILES,
-    PROVENANCES,
-    UNITS,
     Amendment,
     Claim,
     Number,
     Paper,
     Part,
-    Plan,
     Row,
     Setting,
     digest,
     settings_table,
     unregistered_changes,
 )
-from robustnb.reproduce.yamlfile import read_mapping
+from robustnb.reproduce.yamlfile import read
 
 __all__ = [
     "CLAIMS",
@@ -54,6 +47,7 @@ __all__ = [
     "digest",
     "load",
     "load_all",
+    "registered_block",
     "settings_table",
     "unregistered_changes",
 ]
@@ -71,10 +65,16 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
 
 @cache
 def _load(path: Path, stamp: int) -> Paper:
-    paper = _paper(read_mapping(path), path.name)
+    paper = read(path, Paper)
     if paper.id != path.stem:
         raise UsageError(f"{path.name}: id is {paper.id!r}; name the file {paper.id}.yaml")
-    return paper
+    for number, entry in enumerate(paper.amendments):
+        if not entry.date or not entry.reason.strip():
+            raise UsageError(
+                f"{path.name}: amendments[{number}]: an amendment needs its date and its reason; "
+                "write both"
+            )
+    return replace(paper, claims=tuple(_claim(paper, claim, path.name) for claim in paper.claims))
 
 
 def load_all(folder: Path = CLAIMS) -> dict[str, Paper]:
@@ -82,205 +82,30 @@ def load_all(folder: Path = CLAIMS) -> dict[str, Paper]:
     return {path.stem: load(path) for path in sorted(folder.glob("*.yaml"))}
 
 
-class _Fields:
-    """A mapping that is read key by key; what is left over at the end is an error."""
-
-    def __init__(self, raw: Any, where: str) -> None:
-        if not isinstance(raw, dict):
-            raise UsageError(f"{where}: expected a mapping, got {type(raw).__name__}")
-        self.left, self.where, self.known = dict(raw), where, set[str]()
-
-    def take(self, key: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
-        """The value of key, of the right type; without a default the key is required."""
-        self.known.add(key)
-        if key not in self.left:
-            if default is ...:
-                raise UsageError(f"{self.where}: {key} is missing; add it")
-            return default
-        value = self.left.pop(key)
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if isinstance(value, bool) != (bool in kinds) or not isinstance(value, kinds):
-            names = " or ".join(k.__name__ for k in kinds)
-            raise UsageError(f"{self.where}: {key} must be {names}, got {value!r}")
-        return value
-
-    def choice(self, key: str, options: Iterable[str], default: Any = ...) -> str:
-        """The value of key, one of options."""
-        value = self.take(key, str, default)
-        if value not in tuple(options):
-            raise unknown(f"{self.where}: {key}", value, options)
-        return str(value)
-
-    def number(self, key: str, default: Any = ...) -> float | None:
-        """The value of key as a finite float, or the default."""
-        value = self.take(key, (int, float), default)
-        if value is not None and not math.isfinite(value):
-            raise UsageError(f"{self.where}: {key} must be finite, got {value}")
-        return None if value is None else float(value)
-
-    def done(self) -> None:
-        """Refuse keys that nobody asked for."""
-        for key in self.left:
-            raise unknown(f"{self.where}: key", str(key), self.known)
-
-
-def _paper(raw: Any, where: str) -> Paper:
-    take = _Fields(raw, where)
-    name = take.take("id", str)
-    settings = {
-        key: _setting(value, f"{where}: settings.{key}")
-        for key, value in take.take("settings", dict, {}).items()
-    }
-    claims = take.take("claims", dict)
-    seal = _Fields(take.take("registered", dict, {"date": ""}), f"{where}: registered")
-    paper = Paper(
-        id=name,
-        title=take.take("title", str),
-        authors=tuple(take.take("authors", list)),
-        venue=take.take("venue", str),
-        year=take.take("year", int),
-        arxiv=take.take("arxiv", str),
-        code=take.take("code", str, ""),
-        settings=settings,
-        claims=tuple(_claim(name, k, v, settings, f"{where}: {k}") for k, v in claims.items()),
-        registered_on=str(seal.left.pop("date", "")),
-        registered=seal.take("digests", dict, {}),
-        amendments=tuple(
-            _amendment(entry, f"{where}: amendments[{i}]")
-            for i, entry in enumerate(take.take("amendments", list, []))
-        ),
-    )
-    seal.done()
-    take.done()
-    return paper
-
-
-def _amendment(raw: Any, where: str) -> Amendment:
-    take = _Fields(raw, where)
-    date = str(take.left.pop("date", ""))
-    reason = take.take("reason", str)
-    if not date or not reason.strip():
-        raise UsageError(f"{where}: an amendment needs its date and its reason; write both")
-    both = (str, type(None))
-    out = Amendment(
-        date, take.take("part", str), reason, take.take("was", both), take.take("now", both)
-    )
-    take.done()
-    return out
-
-
-def _setting(raw: Any, where: str) -> Setting:
-    take = _Fields(raw, where)
-    matched = tuple(take.take("matched", list))
-    for profile in matched:
-        if profile not in PROFILES:
-            raise unknown(f"{where}: profile under matched", str(profile), PROFILES)
-    rows = []
-    for i, item in enumerate(take.take("rows", list)):
-        row = _Fields(item, f"{where}: rows[{i}]")
-        rows.append(
-            Row(
-                row.take("what", str),
-                row.take("paper", str),
-                row.choice("provenance", PROVENANCES),
-                row.take("ours", str),
-            )
-        )
-        row.done()
-    out = Setting(take.take("title", str), matched, tuple(rows))
-    take.done()
-    return out
-
-
-def _claim(paper: str, name: str, raw: Any, settings: Mapping[str, Setting], where: str) -> Claim:
-    take = _Fields(raw, where)
-    parts = take.take("parts", dict)
-    if not parts:
+def _claim(paper: Paper, claim: Claim, file: str) -> Claim:
+    """The claim with full names and its parts' settings looked up, and with parts without fault."""
+    where, name = f"{file}: claims.{claim.id}", f"{paper.id}.{claim.id}"
+    if not claim.parts:
         raise UsageError(f"{where}: a claim needs at least one part; add one under parts")
-    numbers = take.take("numbers", list, [])
-    out = Claim(
-        id=f"{paper}.{name}",
-        statement=take.take("statement", str),
-        source=take.take("source", str),
-        provenance=take.choice("provenance", PROVENANCES),
-        parts=tuple(
-            _part(f"{paper}.{name}.{k}", v, settings, f"{where}.{k}") for k, v in parts.items()
-        ),
-        numbers=tuple(_number(n, f"{where}: numbers[{i}]") for i, n in enumerate(numbers)),
-        note=take.take("note", str, ""),
-    )
-    take.done()
-    return out
-
-
-def _number(raw: Any, where: str) -> Number:
-    take = _Fields(raw, where)
-    value = take.number("value")
-    assert value is not None
-    out = Number(
-        value,
-        take.take("printed", str),
-        take.choice("provenance", PROVENANCES),
-        take.number("error", None),
-        take.take("what", str, ""),
-    )
-    take.done()
-    return out
-
-
-def _part(name: str, raw: Any, settings: Mapping[str, Setting], where: str) -> Part:
-    take = _Fields(raw, where)
-    kind = take.choice("kind", KINDS)
-    exact = kind in EXACT
-    setting = take.take("setting", str, None)
-    if setting is not None and setting not in settings:
-        raise unknown(f"{where}: setting", setting, settings)
-    number = take.take("paper", dict, None)
-    estimand = take.take("estimand", dict, None)
-    out = Part(
-        id=name,
-        title=take.take("title", str),
-        kind=kind,
-        profile=take.choice("profile", PROFILES, "smoke" if exact else ...),
-        estimand=estimand,
-        unit=take.choice("unit", UNITS, "draws" if exact else ...),
-        null=take.number("null", 0.0) or 0.0,
-        sign=take.take("sign", int, None),
-        margin=take.number("margin", None),
-        margin_reason=take.take("margin_reason", str, ""),
-        seeds=tuple(take.take("seeds", list, [0])),
-        seeds_reason=take.take("seeds_reason", str, ""),
-        paper=None if number is None else _number(number, f"{where}: paper"),
-        setting=setting,
-        matched=settings[setting].matched if setting else (),
-        not_at={str(k): v for k, v in take.take("not_at", dict, {}).items()},
-        audited=take.take("audited", bool, False),
-        estimate_only=take.take("estimate_only", str, None),
-        scale=take.choice("scale", ("percent", "plain"), "plain" if exact else "percent"),
-        planned=_plan(take.take("planned", dict, None), f"{where}: planned"),
-    )
-    take.done()
-    for problem in _problems(out):
-        raise UsageError(f"{where}: {problem}")
-    return out
-
-
-def _plan(raw: Any, where: str) -> Plan | None:
-    if raw is None:
-        return None
-    take = _Fields(raw, where)
-    effect, power = take.number("effect"), take.number("power", None)
-    assert effect is not None
-    out = Plan(effect, take.take("reason", str), power)
-    take.done()
-    return out
+    parts = []
+    for part in claim.parts:
+        place = f"{where}.parts.{part.id}"
+        matched: tuple[str, ...] = ()
+        if part.setting is not None:
+            if part.setting not in paper.settings:
+                raise UsageError(f"{place}: {unknown('setting', part.setting, paper.settings)}")
+            matched = paper.settings[part.setting].matched
+        parts.append(replace(part, id=f"{name}.{part.id}", matched=matched))
+        for problem in _problems(parts[-1]):
+            raise UsageError(f"{place}: {problem}")
+    return replace(claim, id=name, parts=tuple(parts))
 
 
 def _problems(part: Part) -> Iterable[str]:
     """What is wrong with a part, each with its fix."""
     if part.kind in EXACT:
-        if part.estimand is not None or part.sign is not None or part.margin is not None:
-            yield f"a {part.kind} takes no estimand, sign or margin; remove them"
+        if any(x is not None for x in (part.estimand, part.sign, part.margin, part.planned)):
+            yield f"a {part.kind} takes no estimand, sign, margin or plan; remove them"
         return
     try:
         check_estimand(part.estimand)
@@ -296,7 +121,7 @@ def _problems(part: Part) -> Iterable[str]:
     for profile, reason in part.not_at.items():
         if profile not in PROFILES:
             yield f"unknown profile {profile!r} under not_at; use one of {', '.join(PROFILES)}"
-        if not isinstance(reason, str) or not reason.strip():
+        if not reason.strip():
             yield f"not_at.{profile} needs its reason: data, compute, or power with its figure"
     for profile in PROFILES[1 : PROFILES.index(part.profile)]:
         if profile not in part.not_at:
@@ -341,7 +166,7 @@ def _margin_problems(part: Part) -> Iterable[str]:
 
 
 def _seed_problems(part: Part) -> Iterable[str]:
-    if not part.seeds or not all(isinstance(s, int) and s >= 0 for s in part.seeds):
+    if not part.seeds or min(part.seeds) < 0:
         yield f"seeds must be a list of whole numbers from 0, got {list(part.seeds)}"
     if len(set(part.seeds)) != len(part.seeds):
         yield f"seeds repeat in {list(part.seeds)}; list each once"
@@ -349,26 +174,9 @@ def _seed_problems(part: Part) -> Iterable[str]:
         yield f"unit seeds needs {MIN_SEEDS} seeds or a seeds_reason, got {len(part.seeds)}"
 
 
-def _main(argv: list[str] | None = None) -> int:
-    """Print the digests of a paper's parts as the YAML block `registered`, ready to paste."""
-    parser = argparse.ArgumentParser(prog="python -m robustnb.reproduce.registry")
-    parser.add_argument("--digests", metavar="PAPER", required=True)
-    parser.add_argument("--folder", type=Path, default=CLAIMS)
-    args = parser.parse_args(argv)
-    try:
-        paper = load(args.digests, folder=args.folder)
-    except UsageError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    lines = [
-        f"    {k.removeprefix(paper.id + '.')}: {digest(p)!r}" for k, p in paper.parts().items()
-    ]
-    changed = unregistered_changes(paper) if paper.registered else []
-    note = [f"# changed without an amendment: {name}" for name in changed]
+def registered_block(paper: Paper) -> str:
+    """The digests of a paper's parts as the YAML block `registered`, with today's date."""
+    digests = {k.removeprefix(paper.id + "."): digest(p) for k, p in paper.parts().items()}
+    lines = [f"    {name}: {value!r}" for name, value in digests.items()]
     head = ["registered:", f"  date: {date.today().isoformat()}", "  digests:"]
-    sys.stdout.write("\n".join([*head, *lines, *note]) + "\n")
-    return 1 if changed else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(_main())
+    return "\n".join([*head, *lines])

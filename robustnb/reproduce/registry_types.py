@@ -6,105 +6,125 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
 
 from robustnb.errors import unknown
+from robustnb.reproduce.profiles import Name as ProfileName
+from robustnb.reproduce.yamlfile import Entry, Flag, Real, Whole, named
 
-PROFILES = ("smoke", "laptop", "gpu", "paper")
-KINDS = ("proof", "check", "coverage", "direction", "value", "equivalence")
+Kind = Literal["proof", "check", "coverage", "direction", "value", "equivalence"]
+Provenance = Literal["slides", "paper", "official code", "third party", "derived here", "recalled"]
 EXACT = ("proof", "check", "coverage")
-UNITS = ("examples", "seeds", "draws")
-PROVENANCES = ("slides", "paper", "official code", "third party", "derived here", "recalled")
 MIN_SEEDS = 5
 ENOUGH_POWER = 0.8
 
 
+def _day(raw: Any) -> Any:
+    """A date that YAML has recognised, as it was written."""
+    return raw.isoformat() if isinstance(raw, date) else raw
+
+
+Day = Annotated[str, BeforeValidator(_day)]
+
+
 @dataclass(frozen=True)
-class Number:
+class Number(Entry):
     """A number of the paper, in the estimand's own unit, with how it was printed and known."""
 
-    value: float
+    value: Real
     printed: str
-    provenance: str
-    error: float | None = None
+    provenance: Provenance
+    error: Real | None = None
     what: str = ""
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Entry):
     """One row of the table "paper against ours"; `ours` may name notebook parameters in braces."""
 
     what: str
     paper: str
-    provenance: str
+    provenance: Provenance
     ours: str
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Entry):
     """A setting of the paper beside ours; `matched` lists the profiles where it is the paper's."""
 
     title: str
-    matched: tuple[str, ...]
+    matched: tuple[ProfileName, ...]
     rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Entry):
     """The difference a part is planned to see, why that one, and the power that pilots gave.
 
     For an equivalence the power is to find no difference beyond the margin where there is none.
     """
 
-    effect: float
+    effect: Real
     reason: str
-    power: float | None
+    power: Real | None = None
 
 
 @dataclass(frozen=True)
-class Part:
-    """The smallest thing that gets a verdict."""
+class Part(Entry):
+    """The smallest thing that gets a verdict; `matched` is that of its setting."""
+
+    not_in_file: ClassVar[frozenset[str]] = frozenset({"matched"})
 
     id: str
     title: str
-    kind: str
-    profile: str
-    estimand: Mapping[str, Any] | None
-    unit: str
-    null: float
-    sign: int | None
-    margin: float | None
-    margin_reason: str
-    seeds: tuple[int, ...]
-    seeds_reason: str
-    paper: Number | None
-    setting: str | None
-    matched: tuple[str, ...]
-    not_at: Mapping[str, str]
-    audited: bool
-    estimate_only: str | None
-    scale: str
+    kind: Kind
+    profile: ProfileName
+    unit: Literal["examples", "seeds", "draws"]
+    estimand: Mapping[str, Any] | None = None
+    null: Real = 0.0
+    sign: Whole | None = None
+    margin: Real | None = None
+    margin_reason: str = ""
+    seeds: tuple[Whole, ...] = (0,)
+    seeds_reason: str = ""
+    paper: Number | None = None
+    setting: str | None = None
+    matched: tuple[str, ...] = ()
+    not_at: Mapping[str, str] = field(default_factory=dict)
+    audited: Flag = False
+    estimate_only: str | None = None
+    scale: Literal["percent", "plain"] = "percent"
     planned: Plan | None = None
+
+    @classmethod
+    def _known_keys(cls, raw: Any) -> Any:
+        """What is exact is so at every size, of no unit, and no percentage, unless it says so."""
+        raw = super()._known_keys(raw)
+        exact = {"profile": "smoke", "unit": "draws", "scale": "plain"}
+        return {**exact, **raw} if raw.get("kind") in EXACT else raw
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Entry):
     """A sentence of the paper, where it stands, how we know it, and its parts."""
 
     id: str
     statement: str
     source: str
-    provenance: str
-    parts: tuple[Part, ...]
+    provenance: Provenance
+    parts: Annotated[tuple[Part, ...], BeforeValidator(named)]
     numbers: tuple[Number, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Amendment:
+class Amendment(Entry):
     """A registered part that was changed later; was or now is None if it is new or withdrawn."""
 
-    date: str
+    date: Day
     part: str
     reason: str
     was: str | None
@@ -112,20 +132,27 @@ class Amendment:
 
 
 @dataclass(frozen=True)
-class Paper:
+class Registered(Entry):
+    """The digests of a paper's parts, and when they were fixed."""
+
+    date: Day = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Paper(Entry):
     """One paper: who wrote it, its settings, its claims, and what was registered when."""
 
     id: str
     title: str
     authors: tuple[str, ...]
     venue: str
-    year: int
+    year: Whole
     arxiv: str
-    code: str
-    settings: Mapping[str, Setting]
-    claims: tuple[Claim, ...]
-    registered_on: str
-    registered: Mapping[str, str] = field(default_factory=dict)
+    claims: Annotated[tuple[Claim, ...], BeforeValidator(named)]
+    code: str = ""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    registered: Registered = field(default_factory=Registered)
     amendments: tuple[Amendment, ...] = ()
 
     def parts(self) -> dict[str, Part]:
@@ -144,7 +171,9 @@ def digest(part: Part) -> str:
 
 def unregistered_changes(paper: Paper) -> list[str]:
     """Parts added, altered or withdrawn since registration without an amendment that says so."""
-    expected: dict[str, str | None] = {f"{paper.id}.{k}": v for k, v in paper.registered.items()}
+    expected: dict[str, str | None] = {
+        f"{paper.id}.{k}": v for k, v in paper.registered.digests.items()
+    }
     changed = set()
     for entry in paper.amendments:
         name = f"{paper.id}.{entry.part}"

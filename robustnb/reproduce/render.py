@@ -16,7 +16,8 @@ from typing import Any
 
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce import formatting
-from robustnb.reproduce.registry_types import EXACT, PROFILES
+from robustnb.reproduce.profiles import NAMES as PROFILES
+from robustnb.reproduce.registry_types import EXACT
 
 Json = Mapping[str, Any]
 _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")

@@ -24,7 +24,8 @@ import numpy as np
 
 from robustnb.reproduce.estimands import REACH, arms_of
 from robustnb.reproduce.evidence import Evidence, RunData, compute_evidence
-from robustnb.reproduce.registry_types import EXACT, PROFILES, Part
+from robustnb.reproduce.profiles import NAMES as PROFILES
+from robustnb.reproduce.registry_types import EXACT, Part
 from robustnb.stats import DRAWS, Interval, benjamini_hochberg, binomial_upper_quantile
 
 COUNTEREXAMPLE = "counterexample found"

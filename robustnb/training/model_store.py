@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from robustnb import __version__, tensorfile
+from robustnb import __version__, tensorfile, user_cache
 from robustnb.identity import describe, settings
 from robustnb.models.ask import place_of
 from robustnb.provenance import closure_digest, digest
@@ -24,11 +24,7 @@ SOURCES = ("robustnb.training.training_loop", "robustnb.training.objectives")
 
 def models_folder() -> Path:
     """$ROBUSTNB_MODELS, or `robustnb/models` in the user's cache folder."""
-    named = os.environ.get("ROBUSTNB_MODELS")
-    if named:
-        return Path(named).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "robustnb" / "models"
+    return user_cache.folder("models", variable="ROBUSTNB_MODELS")
 
 
 def train_or_load(

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 
@@ -238,15 +240,62 @@ def test_fetching_a_whole_set_again_only_says_that_it_is_there(tiny) -> None:
     assert tiny.asked == ["good"]
 
 
-def test_the_cache_is_the_users_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_cache_is_the_users_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUSTNB_DATA", "~/elsewhere")
     assert cache.root() == Path.home() / "elsewhere"
     monkeypatch.delenv("ROBUSTNB_DATA")
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.root() == tmp_path / "robustnb" / "data"
+    assert cache.root() == platformdirs.user_cache_path("robustnb", False, opinion=False) / "data"
+
+
+def fail_if_called() -> None:
+    raise AssertionError("nobody holds the lock, and yet it is waited for")
+
+
+def test_who_holds_the_lock_is_waited_for_and_told_of(tiny) -> None:
+    told = threading.Event()
+    order: list[str] = []
+
+    def second() -> None:
+        with cache.lock(tiny.dataset, told.set):
+            order.append("second")
+
+    waiter = threading.Thread(target=second)
+    with cache.lock(tiny.dataset, fail_if_called):
+        waiter.start()
+        told.wait()
+        order.append("first")
+    waiter.join()
+    assert order == ["first", "second"]
+
+
+def test_the_lock_of_a_killed_process_is_free(tiny) -> None:
+    killed = """
+import os, sys, pathlib
+sys.path.insert(0, sys.argv[1])
+from conftest import dataset_of, tiny_arrays
+from robustnb.data import cache
+with cache.lock(dataset_of(tiny_arrays()), lambda: None):
+    os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", killed, str(Path(__file__).parent)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert (tiny.folder / "tiny" / ".lock").exists()
+    with cache.lock(tiny.dataset, fail_if_called):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_folder_that_cannot_lock_is_used_without(
+    tiny, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with cache.lock(tiny.dataset, fail_if_called), cache.lock(tiny.dataset, fail_if_called):
+        pass
 
 
 RACE = textwrap.dedent(

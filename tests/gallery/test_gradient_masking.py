@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -14,8 +13,7 @@ from robustnb.gallery.fixtures import digits
 from robustnb.gallery.gradient_masking import Masked, _quantise, _saturate
 from robustnb.reproduce import verdict as words
 from robustnb.reproduce.estimands import Arm
-from robustnb.reproduce.evidence import Run
-from robustnb.reproduce.registry_types import Part
+from robustnb.reproduce.evidence import RunData
 from robustnb.reproduce.verdict import judge_all
 
 MASKED = ("quantised input", "saturated logits", "random pixels dropped")
@@ -26,26 +24,15 @@ def found():
     return {f.name: f for f in inspect_masked()}
 
 
-def part() -> Part:
-    fixed = {field.name: None for field in dataclasses.fields(Part)}
-    settings = {
-        "id": "toy2020.C1.up", "title": "", "kind": "direction", "profile": "laptop",
-        "estimand": {"difference": ["a", "b"]}, "unit": "seeds", "null": 0.0, "sign": 1,
-        "margin_reason": "", "seeds": (0, 1, 2, 3, 4), "seeds_reason": "", "matched": (),
-        "not_at": {}, "audited": True, "scale": "percent",
-    }  # fmt: skip
-    return Part(**{**fixed, **settings})
-
-
-def verdict_on(audit):
+def verdict_on(part, audit):
     rng = np.random.default_rng(0)
 
     def arm(rate):
         x = (rng.random(500) < rate).astype(float)
         return Arm(500, float(x.mean()), x)
 
-    runs = [Run(seed, {"a": arm(0.9), "b": arm(0.5)}, (), (audit,)) for seed in range(5)]
-    return judge_all([(part(), runs)], "laptop", draws=200)[0]
+    runs = [RunData(seed, {"a": arm(0.9), "b": arm(0.5)}, (), (audit,)) for seed in range(5)]
+    return judge_all([(part, runs)], "laptop", draws=200)[0]
 
 
 def test_all_three_and_the_sound_one_are_inspected(found):
@@ -71,19 +58,19 @@ def test_the_ensembles_findings_catch_it_too(found, name):
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_a_claim_on_it_is_inconclusive_however_clear_its_numbers(found, name):
+def test_a_claim_on_it_is_inconclusive_however_clear_its_numbers(part, found, name):
     f = found[name]
     assert not f.verdict["ok"]
-    judged = verdict_on(f.verdict)
+    judged = verdict_on(part(audited=True), f.verdict)
     assert judged.word == words.INCONCLUSIVE
     assert "the attack audit failed" in judged.text
 
 
-def test_the_same_claim_on_a_sound_model_is_judged(found):
+def test_the_same_claim_on_a_sound_model_is_judged(part, found):
     f = found["nothing masked"]
     assert f.verdict["ok"] and f.audit == f.findings == {}
     assert abs(f.naive - f.undone) < 0.02 and f.ensemble <= f.undone
-    assert verdict_on(f.verdict).word != words.INCONCLUSIVE
+    assert verdict_on(part(audited=True), f.verdict).word != words.INCONCLUSIVE
 
 
 def test_the_page_says_what_the_ensemble_could_and_could_not_do(found):

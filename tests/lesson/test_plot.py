@@ -36,7 +36,6 @@ def sample() -> plot.Picture:
         y = np.exp(-x * (5 - 3 * k))
         ax.plot(x, y, label=name, **plot.style_of(k))
         plot.band(ax, x, y - 0.05, y + 0.05, color=plot.palette[k])
-    plot.reference_line(ax, 0.9, provenance="recalled")
     plot.direct_label(ax, 0.1, 0.5, "here")
     ax.set(xlabel="eps (share of the pixel range)", ylabel="robust accuracy")
     plot.percent(ax)
@@ -117,25 +116,6 @@ def test_end_labels_keep_their_order_and_distance(heights: list[float]) -> None:
 
 def test_labels_that_are_far_apart_stay_where_they_are() -> None:
     assert plot._apart([0.1, 0.5, 0.9], 0.07) == [0.1, 0.5, 0.9]
-
-
-@pytest.mark.parametrize(
-    ("provenance", "words"), [("paper", "paper"), ("recalled", "paper (recalled)")]
-)
-@pytest.mark.parametrize("axis", ["x", "y"])
-def test_a_reference_line_says_where_its_number_is_from(
-    provenance: Any, words: str, axis: Any
-) -> None:
-    _, ax = plot.figure()
-    plot.reference_line(ax, 0.5, provenance=provenance, axis=axis)
-    assert [text.get_text() for text in ax.texts] == [words]
-    assert ax.get_lines()[0].get_color() == plot.GREY and ax.get_lines()[0].is_dashed()
-
-
-def test_a_number_of_unknown_origin_is_refused() -> None:
-    _, ax = plot.figure()
-    with pytest.raises(ValueError, match="provenance"):
-        plot.reference_line(ax, 0.5, provenance="guess")  # type: ignore[arg-type]
 
 
 def test_an_axis_without_its_unit_is_refused() -> None:

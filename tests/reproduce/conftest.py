@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from PIL import Image
 
 from robustnb.lesson.measurement import MIME
 from robustnb.lesson.outcomes import encode_arm
-from robustnb.reproduce import convert, keys
+from robustnb.reproduce import cli, convert, keys
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.project import Project
 
@@ -43,6 +44,29 @@ def toy(tmp_path: Path) -> Project:
 def shared_toy(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """One toy project for the tests of a file that look at the same runs."""
     return _copy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def toy_here(toy, monkeypatch):
+    monkeypatch.setenv("ROBUSTNB_ROOT", str(toy.root))
+    monkeypatch.setenv("ROBUSTNB_BUILD", str(toy.build))
+
+
+@pytest.fixture
+def robustnb(toy_here, monkeypatch, capsys):
+    """Run the command on the toy project; returns exit code, standard output and error."""
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["robustnb", *words])
+        code = 0
+        try:
+            cli.run()
+        except SystemExit as error:
+            code = error.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
 from robustnb.errors import DataError, RunError
-from robustnb.reproduce import batch, cli, keys, pipeline, profiles, project, single
+from robustnb.reproduce import batch, cli, keys, pipeline, profiles, project, registry, single
 from robustnb.reproduce.atomic import write_atomically
 
 HEAVY = ("torch", "jupytext", "nbformat", "papermill", "nbclient", "zmq", "snakemake", "sphinx")
@@ -28,6 +28,9 @@ WRONG_NAMES = {
     "records list toy2021": "did you mean 'toy2020'",
     "records confirm toy2021": "did you mean 'toy2020'",
     "records confirm --profile labtop": "did you mean 'laptop'",
+    "register toy2021": "did you mean 'toy2020'",
+    "power toy2021": "did you mean 'toy2020'",
+    "power toy2020 --profile labtop": "did you mean 'laptop'",
     "picture toy2021": "did you mean 'toy2020'",
     "data fetch mnits": "did you mean 'mnist'",
     "data verify mnits": "did you mean 'mnist'",
@@ -44,29 +47,6 @@ for words in {list(WRONG_NAMES)!r}:
         codes[words] = error.code
 print(json.dumps([codes, [name for name in {HEAVY!r} if name in sys.modules]]))
 """
-
-
-@pytest.fixture
-def toy_here(toy, monkeypatch):
-    monkeypatch.setenv("ROBUSTNB_ROOT", str(toy.root))
-    monkeypatch.setenv("ROBUSTNB_BUILD", str(toy.build))
-
-
-@pytest.fixture
-def robustnb(toy_here, monkeypatch, capsys):
-    """Run the command on the toy project; returns exit code, standard output and error."""
-
-    def command(*words):
-        monkeypatch.setattr(sys, "argv", ["robustnb", *words])
-        code = 0
-        try:
-            cli.run()
-        except SystemExit as error:
-            code = error.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return command
 
 
 @pytest.fixture
@@ -268,6 +248,25 @@ def test_why_as_json_holds_every_run_behind_the_verdict(robustnb, recorded):
     assert {"key", "source", "parameters", "data", "versions", "device", "cost"} <= set(run)
 
 
+def test_register_prints_the_block_to_paste(toy, robustnb):
+    code, out, _ = robustnb("register", "toy2020")
+    path = toy.claims / "toy2020.yaml"
+    path.write_text(path.read_text() + out)
+    (digest,) = yaml.safe_load(out)["registered"]["digests"].values()
+    paper = registry.load(path)
+    assert (code, paper.registered.digests) == (0, {"C1.more": digest})
+    assert registry.unregistered_changes(paper) == []
+
+
+def test_a_part_changed_without_an_amendment_exits_with_1(toy, robustnb, edit):
+    path = toy.claims / "toy2020.yaml"
+    path.write_text(path.read_text() + robustnb("register", "toy2020")[1])
+    edit("sign: 1", "sign: -1", name="claims/toy2020.yaml")
+    code, out, err = robustnb("register", "toy2020")
+    assert code == 1 and out.startswith("registered:")
+    assert "without an amendment: toy2020.C1.more" in err and "amendments" in err
+
+
 def test_the_data_sets_are_listed_for_people_and_for_programs(robustnb):
     code, out, _ = robustnb("data", "list")
     rows = json.loads(robustnb("data", "list", "--json")[1])
@@ -330,7 +329,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("missing", ["click", "yaml"])
+@pytest.mark.parametrize("missing", ["click", "pydantic", "yaml"])
 def test_a_core_install_says_what_the_command_needs(missing):
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(missing=missing)],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from robustnb.reproduce import formatting
-from robustnb.reproduce.registry_types import PROFILES
+from robustnb.reproduce.profiles import NAMES as PROFILES
 
 
 def part(estimand="difference", *, scale="percent", **extra):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -12,36 +11,11 @@ from scipy import stats as st
 from robustnb.reproduce import verdict as words
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData
-from robustnb.reproduce.registry_types import Number, Part
+from robustnb.reproduce.registry_types import Number
 from robustnb.reproduce.verdict import judge, judge_all
 from robustnb.stats import minimal_detectable
 
 DRAWS = 500
-PART = Part(
-    id="toy2020.C1.up",
-    title="",
-    kind="direction",
-    profile="laptop",
-    estimand={"difference": ["a", "b"]},
-    unit="seeds",
-    null=0.0,
-    sign=1,
-    margin=None,
-    margin_reason="",
-    seeds=(0, 1, 2, 3, 4),
-    seeds_reason="",
-    paper=None,
-    setting=None,
-    matched=(),
-    not_at={},
-    audited=False,
-    estimate_only=None,
-    scale="percent",
-)
-
-
-def part(**changes) -> Part:
-    return dataclasses.replace(PART, **changes)
 
 
 def at_most_five_percent(errors: int, n: int) -> bool:
@@ -82,8 +56,8 @@ def tally(part, logits, *, n, profile="laptop", seed=0, **spread) -> Counter:
     [{}, {"taste": 1.5}, {"luck": 0.3}, {"taste": 1.5, "luck": 0.2}, {"taste": 1.5, "luck": 0.12}],
     ids=["draws", "examples", "seeds", "both", "even"],
 )
-def test_equal_arms_are_called_different_at_most_once_in_twenty(spread):
-    found = tally(PART, {"a": 0.5, "b": 0.5}, n=150, **spread)
+def test_equal_arms_are_called_different_at_most_once_in_twenty(part, spread):
+    found = tally(part(), {"a": 0.5, "b": 0.5}, n=150, **spread)
     assert at_most_five_percent(found["holds"] + found["against"], 150)
 
 
@@ -98,12 +72,12 @@ def test_equal_arms_are_called_different_at_most_once_in_twenty(spread):
     ],
     ids=["spearman", "max_step"],
 )
-def test_no_trend_is_called_a_trend_at_most_once_in_twenty(estimand, logits):
+def test_no_trend_is_called_a_trend_at_most_once_in_twenty(part, estimand, logits):
     found = tally(part(estimand=estimand), logits, n=100, taste=1.0, luck=0.1)
     assert at_most_five_percent(found["holds"] + found["against"], 100)
 
 
-def test_a_point_on_the_curve_is_not_called_below_or_above_it():
+def test_a_point_on_the_curve_is_not_called_below_or_above_it(part):
     logit = dict(n1=0.9, r1=0.4, n2=0.8, r2=0.5, n=0.85, r=0.45)
     logits = {name: float(np.log(p / (1 - p))) for name, p in logit.items()}
     estimand = {"frontier": {"curve": [["n1", "r1"], ["n2", "r2"]], "point": ["n", "r"]}}
@@ -111,7 +85,7 @@ def test_a_point_on_the_curve_is_not_called_below_or_above_it():
     assert at_most_five_percent(found["holds"] + found["against"], 100)
 
 
-def test_within_one_run_equal_arms_are_seldom_called_different():
+def test_within_one_run_equal_arms_are_seldom_called_different(part):
     one = part(unit="examples", seeds=(0,))
     found = tally(one, {"a": 3.5, "b": 3.5}, n=200, seeds=1)
     assert at_most_five_percent(found["holds"] + found["against"], 200)
@@ -132,53 +106,53 @@ def verdicts(part, delta, *, n, spread=0.01, profile="laptop", seed=1) -> Counte
     return Counter(judge(part, run, profile, draws=DRAWS).word for run in runs)
 
 
-def test_the_detectable_difference_is_detected_four_times_in_five():
+def test_the_detectable_difference_is_detected_four_times_in_five(part):
     delta = minimal_detectable(0.01 / np.sqrt(5), df=4)
-    seen = verdicts(PART, delta, n=250)[words.SMALLER]
+    seen = verdicts(part(), delta, n=250)[words.SMALLER]
     assert seen >= st.binom.ppf(0.001, 250, 0.8)
 
 
-def test_a_false_claim_of_the_same_size_comes_out_opposite_and_never_holds():
+def test_a_false_claim_of_the_same_size_comes_out_opposite_and_never_holds(part):
     delta = minimal_detectable(0.01 / np.sqrt(5), df=4)
-    found = verdicts(PART, -delta, n=250)
+    found = verdicts(part(), -delta, n=250)
     assert found[words.OPPOSITE] >= st.binom.ppf(0.001, 250, 0.8)
     assert found[words.SMALLER] <= st.binom.ppf(0.999, 250, 0.001)
 
 
-EQUAL = part(kind="equivalence", margin=0.02, sign=None)
-VALUE = part(
-    kind="value",
-    margin=0.02,
-    sign=None,
-    profile="gpu",
-    matched=("gpu",),
-    estimand={"mean": "a"},
-    paper=Number(0.5, "50 %", "paper"),
-)
+EQUAL = {"kind": "equivalence", "margin": 0.02, "sign": None}
+VALUE = {
+    "kind": "value",
+    "margin": 0.02,
+    "sign": None,
+    "profile": "gpu",
+    "matched": ("gpu",),
+    "estimand": {"mean": "a"},
+    "paper": Number(0.5, "50 %", "paper"),
+}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_difference_of_the_margin_is_called_equal_at_most_once_in_twenty(sign):
-    assert at_most_five_percent(verdicts(EQUAL, sign * 0.02, n=200)[words.SMALLER], 200)
+def test_a_difference_of_the_margin_is_called_equal_at_most_once_in_twenty(part, sign):
+    assert at_most_five_percent(verdicts(part(**EQUAL), sign * 0.02, n=200)[words.SMALLER], 200)
 
 
-def test_equal_arms_are_called_equal_when_the_margin_is_wide_enough():
-    assert verdicts(EQUAL, 0.0, n=100, spread=0.008)[words.SMALLER] >= 94
+def test_equal_arms_are_called_equal_when_the_margin_is_wide_enough(part):
+    assert verdicts(part(**EQUAL), 0.0, n=100, spread=0.008)[words.SMALLER] >= 94
 
 
-def test_a_value_off_by_the_margin_is_seldom_reproduced_and_seldom_contradicted():
-    found = verdicts(VALUE, 0.52, n=200, profile="gpu")
+def test_a_value_off_by_the_margin_is_seldom_reproduced_and_seldom_contradicted(part):
+    found = verdicts(part(**VALUE), 0.52, n=200, profile="gpu")
     assert at_most_five_percent(found[words.REPRODUCED], 200)
     assert at_most_five_percent(found[words.CONTRADICTED], 200)
 
 
-def test_a_true_value_is_reproduced_and_a_false_one_contradicted():
-    assert verdicts(VALUE, 0.5, n=100, spread=0.008, profile="gpu")[words.REPRODUCED] >= 94
-    false = verdicts(VALUE, 0.56, n=100, spread=0.008, profile="gpu")
+def test_a_true_value_is_reproduced_and_a_false_one_contradicted(part):
+    assert verdicts(part(**VALUE), 0.5, n=100, spread=0.008, profile="gpu")[words.REPRODUCED] >= 94
+    false = verdicts(part(**VALUE), 0.56, n=100, spread=0.008, profile="gpu")
     assert false[words.CONTRADICTED] >= 94 and false[words.REPRODUCED] == 0
 
 
-def test_among_many_parts_few_discoveries_are_false():
+def test_among_many_parts_few_discoveries_are_false(part):
     rng = np.random.default_rng(5)
     deltas = [0.04] * 4 + [0.0] * 12
     shares = []
@@ -193,27 +167,27 @@ def test_among_many_parts_few_discoveries_are_false():
 
 PLANTED = {
     "opposite trend": (
-        part(estimand={"spearman": {"arms": ["a", "b", "c"], "against": [1, 2, 3]}}),
+        {"estimand": {"spearman": {"arms": ["a", "b", "c"], "against": [1, 2, 3]}}},
         {"a": 2.0, "b": 1.0, "c": 0.0},
         "laptop",
         words.OPPOSITE,
     ),
     "decrease that rises": (
-        part(estimand={"max_step": ["a", "b", "c"]}, sign=-1),
+        {"estimand": {"max_step": ["a", "b", "c"]}, "sign": -1},
         {"a": 1.5, "b": 0.0, "c": 1.0},
         "laptop",
         words.OPPOSITE,
     ),
-    "no effect": (PART, {"a": 0.5, "b": 0.5}, "laptop", words.INCONCLUSIVE),
+    "no effect": ({}, {"a": 0.5, "b": 0.5}, "laptop", words.INCONCLUSIVE),
     "masked gradients": (
-        part(kind="equivalence", margin=0.02, sign=None),
+        EQUAL,
         {"a": 1.0, "b": -0.5},
         "laptop",
         words.OPPOSITE,
     ),
     "wrong value": (VALUE, {"a": 1.5}, "gpu", words.CONTRADICTED),
     "dominated curve": (
-        part(estimand={"frontier": {"curve": [["n", "r"], ["a", "b"]], "point": ["p", "q"]}}),
+        {"estimand": {"frontier": {"curve": [["n", "r"], ["a", "b"]], "point": ["p", "q"]}}},
         {"n": 2.2, "r": -1.0, "a": 1.4, "b": -0.5, "p": 1.8, "q": 0.5},
         "laptop",
         words.OPPOSITE,
@@ -222,7 +196,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_false_claim_is_found_out(name):
-    claim, logits, profile, word = PLANTED[name]
+def test_a_planted_false_claim_is_found_out(part, name):
+    changes, logits, profile, word = PLANTED[name]
     runs = experiment(np.random.default_rng(11), logits, n=500, luck=0.05)
-    assert judge(claim, runs, profile, draws=DRAWS).word == word
+    assert judge(part(**changes), runs, profile, draws=DRAWS).word == word

@@ -46,17 +46,20 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("papers:", "paper:", "'papers' must hold a mapping"),
+        ("papers:", "paper:", "unknown key 'paper'; did you mean 'papers'"),
+        ("toy2020:\n    laptop: {size: 80}", "- toy2020", "papers should be a valid mapping"),
         ("  smoke:", "  smokey:", "must list the profiles smoke, laptop, gpu, paper"),
         ("laptop: {size: 80}", "labtop: {size: 80}", "toy2020 overrides 'labtop'"),
         ("laptop: {size: 80}", "smoke: {size: 80}", "toy2020 overrides 'smoke'"),
-        ("laptop: {size: 80}", "laptop: [80]", "'laptop' must hold a mapping"),
+        ("laptop: {size: 80}", "laptop: [80]", "papers.toy2020: laptop should be a valid mapping"),
         ("laptop: {size: 80}", "laptop: {size: 80, seed: 3}", "sets the seed at laptop"),
         ("laptop: {size: 80}", "laptop: {size: 80, size: 90}", "'size' stands twice"),
-        ("reference_seconds: 20, ", "", "reference_seconds of profile smoke must be a number"),
-        ("reference_seconds: 20", "reference_seconds: much", "must be a number, got 'much'"),
-        ("memory_gb: 1", "memory_gb: true", "must be a number, got True"),
-        ("where: anywhere", "where: 3", "where of profile smoke must be text, got 3"),
+        ("reference_seconds: 20, ", "", "profiles.smoke: reference_seconds is missing; add it"),
+        ("reference_seconds: 20", "reference_seconds: much", "valid number, got 'much'"),
+        ("reference_seconds: 20", "cpu_seconds: 20", "'cpu_seconds'; .*reference_seconds"),
+        ("memory_gb: 1", "memory_gb: true", "memory_gb should be a valid number, got True"),
+        ("memory_gb: 1", "memory_gb: .inf", "memory_gb should be a finite number, got inf"),
+        ("where: anywhere", "where: 3", "smoke: where should be a valid string, got 3"),
     ],
 )
 def test_what_a_profile_may_not_hold_is_told(toy, edit, old, new, why):

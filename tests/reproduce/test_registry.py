@@ -13,6 +13,7 @@ from robustnb.reproduce.registry import (
     digest,
     load,
     load_all,
+    registered_block,
     settings_table,
     unregistered_changes,
 )
@@ -150,6 +151,67 @@ def test_a_part_that_could_not_be_judged_is_refused(tmp_path, part, message):
     assert "toy2020.yaml" in str(caught.value) and "C1" in str(caught.value)
 
 
+TEXT = {"value": "1", "printed": "1", "provenance": "paper"}
+CHECK = {"title": "a", "kind": "check"}
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({**DIRECTION, "kind": "drection"}, "unknown kind 'drection'; did you mean 'direction'"),
+        ({**DIRECTION, "seeds": [0, True]}, "seeds[1] should be a valid integer, got True"),
+        ({**DIRECTION, "seeds": "0-4"}, "seeds should be a valid list, got '0-4'"),
+        ({**DIRECTION, "null": True}, "null should be a valid number, got True"),
+        ({**DIRECTION, "margin": float("nan")}, "margin should be a finite number, got nan"),
+        ({**DIRECTION, "estimand": ["a"]}, "estimand should be a valid mapping, got ['a']"),
+        ({**DIRECTION, "paper": TEXT}, "paper: value should be a valid number, got '1'"),
+        ({**DIRECTION, "paper": "5"}, "paper: expected a mapping, got str"),
+        ({**DIRECTION, "matched": ["gpu"]}, "unknown key 'matched'"),
+        ({**DIRECTION, "id": "up"}, "up is the id; take the line `id` out"),
+        ({**CHECK, "planned": {"effect": 1, "reason": "x"}}, "takes no estimand"),
+        (["up"], "expected a mapping, got list"),
+        (None, "expected a mapping, got NoneType"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_file_place_and_value(tmp_path, part, message):
+    with pytest.raises(UsageError) as caught:
+        load_plain(tmp_path, registry(part))
+    said = str(caught.value)
+    assert said.startswith("toy2020.yaml: claims.C1.parts") and message in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"autors": ["A"]}, "toy2020.yaml: unknown key 'autors'; did you mean 'authors'"),
+        ({"year": "2020"}, "toy2020.yaml: year should be a valid integer, got '2020'"),
+        ({"claims": [1]}, "toy2020.yaml: claims: expected a mapping, got list"),
+        ({"claims": {"C1": "x"}}, "toy2020.yaml: claims.C1: expected a mapping, got str"),
+        ({"registered": {"digest": {}}}, "toy2020.yaml: registered: unknown key 'digest'"),
+        ({"amendments": [{"date": "x"}]}, "toy2020.yaml: amendments[0]: part is missing; add it"),
+        ({"settings": {"s": {"rows": [{}]}}}, "toy2020.yaml: settings.s: title is missing"),
+    ],
+)
+def test_what_is_wrong_beside_the_parts_is_told_with_its_place(tmp_path, entry, message):
+    with pytest.raises(UsageError) as caught:
+        load_plain(tmp_path, registry(DIRECTION, **entry))
+    assert str(caught.value).startswith(message)
+
+
+def test_what_is_exact_is_so_at_every_size_unless_it_says_otherwise(tmp_path):
+    part = load_plain(tmp_path, registry(CHECK)).parts()["toy2020.C1.up"]
+    assert (part.profile, part.unit, part.scale) == ("smoke", "draws", "plain")
+    later = {**CHECK, "profile": "gpu", "not_at": {"laptop": "compute: too large"}}
+    assert load_plain(tmp_path, registry(later)).parts()["toy2020.C1.up"].profile == "gpu"
+
+
+def test_dates_are_kept_as_they_are_written(tmp_path):
+    path = tmp_path / "toy2020.yaml"
+    path.write_text(yaml.safe_dump(registry(DIRECTION)) + "registered: {date: 2026-01-02}\n")
+    assert load(path).registered.date == "2026-01-02"
+
+
 PLANNED = {"effect": 0.07, "reason": "the paper's difference", "power": 0.9}
 SMALL = {"profile": "gpu", "not_at": {"laptop": "power: 5 seeds see it with probability 0.3"}}
 
@@ -280,10 +342,7 @@ def test_our_side_of_the_settings_comes_from_the_parameters(tmp_path):
         settings_table(paper, "s", {"epsilon": 0.3})
 
 
-def test_the_command_prints_the_block_to_paste(capsys):
-    from robustnb.reproduce.registry import _main
-
-    assert _main(["--digests", "zhang2019"]) == 0
-    printed = yaml.safe_load(capsys.readouterr().out)
+def test_the_block_to_paste_is_the_one_in_the_file():
+    printed = yaml.safe_load(registered_block(load("zhang2019")))
     stored = yaml.safe_load((CLAIMS / "zhang2019.yaml").read_text())["registered"]["digests"]
     assert printed["registered"]["digests"] == stored

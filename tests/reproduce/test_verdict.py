@@ -8,31 +8,10 @@ import pytest
 from robustnb.reproduce import verdict as words
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData, compute_evidence
-from robustnb.reproduce.registry_types import Number, Part, Plan
+from robustnb.reproduce.registry_types import Number, Plan
 from robustnb.reproduce.verdict import judge_all, weakest
 from robustnb.stats import percentile_interval, t_interval
 
-BASE = Part(
-    id="toy2020.C1.up",
-    title="",
-    kind="direction",
-    profile="laptop",
-    estimand={"difference": ["a", "b"]},
-    unit="seeds",
-    null=0.0,
-    sign=1,
-    margin=None,
-    margin_reason="",
-    seeds=(0, 1, 2, 3, 4),
-    seeds_reason="",
-    paper=None,
-    setting=None,
-    matched=(),
-    not_at={},
-    audited=False,
-    estimate_only=None,
-    scale="percent",
-)
 OK = {"ok": True}
 
 
@@ -40,16 +19,19 @@ def judge(part, runs, profile):
     return judge_all([(part, runs)], profile, draws=1000)[0]
 
 
-def part(**changes) -> Part:
-    return dataclasses.replace(BASE, **changes)
+@pytest.fixture
+def value(part):
+    """Make a value of the paper's own setting, with changes."""
 
+    def make(number=0.5, provenance="paper", error=None, **changes):
+        paper = Number(number, f"{number:.0%}", provenance, error)
+        settings = {"matched": ("gpu", "paper"), "profile": "gpu", "margin": 0.02, "sign": None}
+        estimand = {"mean": "a"}
+        return part(
+            **{"kind": "value", "estimand": estimand, "paper": paper, **settings, **changes}
+        )
 
-def value(number=0.5, provenance="paper", error=None, **changes) -> Part:
-    paper = Number(number, f"{number:.0%}", provenance, error)
-    settings = {"matched": ("gpu", "paper"), "profile": "gpu", "margin": 0.02, "sign": None}
-    return part(
-        **{"kind": "value", "estimand": {"mean": "a"}, "paper": paper, **settings, **changes}
-    )
+    return make
 
 
 def arm(rate, n=1000, rng=None) -> Arm:
@@ -90,31 +72,31 @@ def check(**changes):
     ("a", "b", "word"),
     [(0.7, 0.5, words.SMALLER), (0.5, 0.7, words.OPPOSITE), (0.5, 0.5, words.INCONCLUSIVE)],
 )
-def test_a_direction_at_the_laptop_gets_its_word(a, b, word):
+def test_a_direction_at_the_laptop_gets_its_word(part, a, b, word):
     assert judge(part(), runs(a, b), "laptop").word == word
 
 
-def test_a_claim_of_decrease_is_judged_by_its_own_sign():
+def test_a_claim_of_decrease_is_judged_by_its_own_sign(part):
     assert judge(part(sign=-1), runs(0.5, 0.7), "laptop").word == words.SMALLER
 
 
-def test_the_papers_own_setting_is_not_called_smaller():
+def test_the_papers_own_setting_is_not_called_smaller(part):
     assert judge(part(matched=("paper",)), runs(), "paper").word == words.SAME
 
 
-def test_an_inconclusive_direction_says_what_power_could_have_seen():
+def test_an_inconclusive_direction_says_what_power_could_have_seen(part):
     found = judge(part(), runs(0.5, 0.5), "laptop")
     assert found.mde > 0 and "80 % power would have seen" in found.text
 
 
-def test_the_interval_is_never_narrower_than_t_over_seeds_or_the_bootstrap():
-    evidence = compute_evidence(BASE, runs(0.55, 0.5, n=400))
+def test_the_interval_is_never_narrower_than_t_over_seeds_or_the_bootstrap(part):
+    evidence = compute_evidence(part(), runs(0.55, 0.5, n=400))
     found = evidence.interval()
     for other in (t_interval(evidence.values), percentile_interval(evidence.draws)):
         assert found.low <= other.low and other.high <= found.high
 
 
-def test_an_interval_stays_within_what_the_estimand_can_be():
+def test_an_interval_stays_within_what_the_estimand_can_be(part):
     trend = {"spearman": {"arms": ["a", "b", "c"], "against": [1, 2, 3]}}
     rng = np.random.default_rng(1)
     noisy = [RunData(s, {k: arm(0.5, 200, rng) for k in "abc"}) for s in range(5)]
@@ -123,41 +105,41 @@ def test_an_interval_stays_within_what_the_estimand_can_be():
 
 
 @pytest.mark.parametrize("kind", ["direction", "equivalence"])
-def test_smoke_only_says_that_the_machinery_ran(kind):
+def test_smoke_only_says_that_the_machinery_ran(part, kind):
     found = judge(part(kind=kind, margin=0.1), runs(), "smoke")
     assert (found.word, found.estimate) == (words.RAN, None)
 
 
-def test_no_run_is_not_run():
+def test_no_run_is_not_run(part):
     assert judge(part(), [], "laptop").word == words.NOT_RUN
 
 
-def test_one_seed_is_seen_in_one_run_whatever_it_shows():
+def test_one_seed_is_seen_in_one_run_whatever_it_shows(part):
     found = judge(part(), runs(0.9, 0.1, seeds=1), "laptop")
     assert (found.word, found.group, found.p) == (words.SEEN, "open", None)
 
 
-def test_a_missing_seed_leaves_the_part_without_verdict():
+def test_a_missing_seed_leaves_the_part_without_verdict(part):
     found = judge(part(), runs(0.9, 0.1, seeds=3), "laptop")
     assert (found.word, found.label) == (words.NOT_RUN, "incomplete: 3 of 5 seeds")
 
 
-def test_seeds_outside_the_registered_list_never_count():
+def test_seeds_outside_the_registered_list_never_count(part):
     extra = [dataclasses.replace(r, seed=r.seed + 7) for r in runs(0.1, 0.9)]
     assert judge(part(), runs() + extra, "laptop") == judge(part(), runs(), "laptop")
 
 
-def test_an_arm_that_is_missing_makes_the_run_missing():
+def test_an_arm_that_is_missing_makes_the_run_missing(part):
     bare = [RunData(r.seed, {"a": r.arms["a"]}) for r in runs()]
     assert judge(part(), bare, "laptop").word == words.NOT_RUN
 
 
-def test_a_registered_reason_is_not_at_this_scale():
+def test_a_registered_reason_is_not_at_this_scale(part):
     found = judge(part(not_at={"laptop": "data: too large"}), [], "laptop")
     assert (found.word, found.text) == (words.NOT_AT, "data: too large")
 
 
-def test_a_part_of_too_little_power_shows_its_numbers_and_no_verdict():
+def test_a_part_of_too_little_power_shows_its_numbers_and_no_verdict(part):
     reason, plan = "power: seen with probability 0.3", Plan(0.01, "the paper's difference", 0.3)
     small = part(not_at={"laptop": reason}, planned=plan, profile="gpu")
     found = judge(small, runs(), "laptop")
@@ -171,23 +153,23 @@ def test_a_part_of_too_little_power_shows_its_numbers_and_no_verdict():
     ("audits", "word"),
     [([], words.INCONCLUSIVE), ([OK], words.SMALLER), ([OK, {"ok": False}], words.INCONCLUSIVE)],
 )
-def test_robust_accuracy_needs_an_attack_audit_that_passed(audits, word):
+def test_robust_accuracy_needs_an_attack_audit_that_passed(part, audits, word):
     found = judge(part(audited=True), runs(audits=audits), "laptop")
     assert found.word == word and "upper bounds" in found.text
 
 
-def test_a_failed_audit_says_why():
+def test_a_failed_audit_says_why(part):
     audit = {"ok": False, "why": "more steps still lower the accuracy"}
     assert "more steps" in judge(part(), runs(audits=[audit]), "laptop").text
 
 
-def test_a_gap_bounded_from_one_side_is_an_estimate():
+def test_a_gap_bounded_from_one_side_is_an_estimate(part):
     found = judge(part(estimate_only="PGD finds a lower bound"), runs(), "laptop")
     assert (found.word, found.group, found.p) == (words.ESTIMATE, "unjudged", None)
     assert found.estimate == pytest.approx(0.2, abs=0.05)
 
 
-def test_a_point_beyond_the_curve_is_not_compared():
+def test_a_point_beyond_the_curve_is_not_compared(part):
     estimand = {"frontier": {"curve": [["a", "b"], ["a", "b"]], "point": ["c", "d"]}}
     rng = np.random.default_rng(0)
     far = [
@@ -204,23 +186,23 @@ def test_a_point_beyond_the_curve_is_not_compared():
     ("rate", "word"),
     [(0.5, words.REPRODUCED), (0.6, words.CONTRADICTED), (0.52, words.INCONCLUSIVE)],
 )
-def test_a_value_is_reproduced_contradicted_or_neither(rate, word):
+def test_a_value_is_reproduced_contradicted_or_neither(value, rate, word):
     assert judge(value(), runs(a=rate, n=4000), "gpu").word == word
 
 
-def test_the_papers_own_error_widens_the_comparison():
+def test_the_papers_own_error_widens_the_comparison(value):
     sharp = judge(value(), runs(a=0.5, n=4000), "gpu")
     vague = judge(value(error=0.02), runs(a=0.5, n=4000), "gpu")
     assert sharp.word == words.REPRODUCED and vague.word == words.INCONCLUSIVE
     assert vague.interval.width > sharp.interval.width
 
 
-def test_a_number_from_memory_is_not_judged():
+def test_a_number_from_memory_is_not_judged(value):
     found = judge(value(provenance="recalled"), runs(a=0.9), "gpu")
     assert (found.word, found.group) == (words.RECALLED, "unjudged")
 
 
-def test_a_value_outside_the_papers_setting_is_not_judged():
+def test_a_value_outside_the_papers_setting_is_not_judged(value):
     assert judge(value(matched=("paper",)), runs(a=0.5), "gpu").word == words.NOT_AT
 
 
@@ -228,18 +210,18 @@ def test_a_value_outside_the_papers_setting_is_not_judged():
     ("b", "word"),
     [(0.5, words.SMALLER), (0.3, words.OPPOSITE), (0.445, words.INCONCLUSIVE)],
 )
-def test_equivalence_is_shown_refuted_or_open(b, word):
+def test_equivalence_is_shown_refuted_or_open(part, b, word):
     same = part(kind="equivalence", margin=0.05, sign=None)
     assert judge(same, runs(0.5, b, n=4000), "laptop").word == word
 
 
-def test_examples_of_the_first_seed_replicate_where_the_unit_says_so():
+def test_examples_of_the_first_seed_replicate_where_the_unit_says_so(part):
     one = part(unit="examples", estimand={"mean": "a"}, null=0.5, seeds=(0, 1))
     found = judge(one, runs(a=0.7, seeds=2), "laptop")
     assert (found.word, found.n_seeds) == (words.SMALLER, 1)
 
 
-def test_within_one_run_few_changed_examples_prove_nothing():
+def test_within_one_run_few_changed_examples_prove_nothing(part):
     before = np.zeros(1000)
     after = before.copy()
     after[:4] = 1
@@ -248,13 +230,13 @@ def test_within_one_run_few_changed_examples_prove_nothing():
     assert found.p == pytest.approx(0.125) and found.interval.low < 0
 
 
-def test_counts_of_five_are_compared_by_fisher():
+def test_counts_of_five_are_compared_by_fisher(part):
     pair = RunData(0, {"a": Arm(5, 1.0), "b": Arm(5, 0.0)})
     found = judge(part(unit="draws", seeds=(0,)), [pair], "laptop")
     assert found.p == pytest.approx(2 / 252)
 
 
-def test_correction_can_take_a_significance_away():
+def test_correction_can_take_a_significance_away(part):
     gains = (0.01, 0.02, 0.03, 0.04, 0.05)
     x = np.arange(1000) < 500
     near = [
@@ -270,7 +252,7 @@ def test_correction_can_take_a_significance_away():
     assert (crowd.p, crowd.word) == (alone.p, words.INCONCLUSIVE) and crowd.p_adjusted > 0.05
 
 
-def test_equivalences_and_estimates_are_outside_the_correction():
+def test_equivalences_and_estimates_are_outside_the_correction(part):
     others = [
         (part(kind="equivalence", margin=0.05), runs(0.5, 0.5)),
         (part(estimate_only="one side"), runs(0.5, 0.5)),
@@ -280,7 +262,7 @@ def test_equivalences_and_estimates_are_outside_the_correction():
 
 
 @pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a")])
-def test_a_largest_step_between_equal_arms_is_not_significant(order):
+def test_a_largest_step_between_equal_arms_is_not_significant(part, order):
     rng = np.random.default_rng(8)
     equal = [RunData(s, {k: arm(0.5, 400, rng) for k in "abc"}) for s in range(5)]
     found = judge(part(estimand={"max_step": list(order)}, sign=-1), equal, "laptop")
@@ -290,7 +272,7 @@ def test_a_largest_step_between_equal_arms_is_not_significant(order):
 @pytest.mark.parametrize(
     ("rates", "word"), [((0.8, 0.6, 0.4), words.SMALLER), ((0.8, 0.4, 0.6), words.OPPOSITE)]
 )
-def test_a_monotone_decrease_needs_every_step_down(rates, word):
+def test_a_monotone_decrease_needs_every_step_down(part, rates, word):
     rng = np.random.default_rng(8)
     steps = [
         RunData(s, {k: arm(r, 1000, rng) for k, r in zip("abc", rates, strict=True)})
@@ -300,7 +282,11 @@ def test_a_monotone_decrease_needs_every_step_down(rates, word):
     assert found.word == word
 
 
-EXACT = part(kind="check", estimand=None, unit="draws", sign=None, profile="smoke", seeds=(0,))
+@pytest.fixture
+def exact(part):
+    """Make a check, with changes."""
+    plain = {"estimand": None, "unit": "draws", "sign": None, "profile": "smoke", "seeds": (0,)}
+    return lambda **changes: part(**{"kind": "check", **plain, **changes})
 
 
 @pytest.mark.parametrize(
@@ -326,30 +312,29 @@ EXACT = part(kind="check", estimand=None, unit="draws", sign=None, profile="smok
     ],
 )
 @pytest.mark.parametrize("profile", ["smoke", "laptop"])
-def test_checks_have_their_own_words_at_every_profile(kind, changes, word, profile):
-    exact = dataclasses.replace(EXACT, kind=kind)
-    assert judge(exact, [check(**changes)], profile).word == word
+def test_checks_have_their_own_words_at_every_profile(exact, kind, changes, word, profile):
+    assert judge(exact(kind=kind), [check(**changes)], profile).word == word
 
 
-def test_a_check_says_in_how_many_and_where_it_found_no_counterexample():
-    found = judge(EXACT, [check()], "smoke")
+def test_a_check_says_in_how_many_and_where_it_found_no_counterexample(exact):
+    found = judge(exact(), [check()], "smoke")
     assert (found.label, found.text) == ("no counterexample in 1,200", "random laws")
 
 
-def test_a_counterexample_in_any_seed_decides():
+def test_a_counterexample_in_any_seed_decides(exact):
     later = dataclasses.replace(check(ok=False, holds=False), seed=3)
-    assert judge(EXACT, [check(), later], "smoke").word == words.COUNTEREXAMPLE
+    assert judge(exact(), [check(), later], "smoke").word == words.COUNTEREXAMPLE
 
 
-def test_a_check_on_trained_networks_waits_for_its_profile():
-    trained = dataclasses.replace(EXACT, profile="laptop")
+def test_a_check_on_trained_networks_waits_for_its_profile(exact):
+    trained = exact(profile="laptop")
     failing = check(ok=False, holds=False)
     assert judge(trained, [failing], "smoke").word == words.RAN
     assert judge(trained, [failing], "laptop").word == words.COUNTEREXAMPLE
 
 
-def test_a_claim_is_as_strong_as_its_weakest_part():
-    found = [judge(part(), runs(), "laptop"), judge(EXACT, [check()], "laptop")]
+def test_a_claim_is_as_strong_as_its_weakest_part(part, exact):
+    found = [judge(part(), runs(), "laptop"), judge(exact(), [check()], "laptop")]
     assert weakest(found).word == words.SMALLER
     found.append(judge(part(), runs(0.5, 0.5), "laptop"))
     assert weakest(found).word == words.INCONCLUSIVE
@@ -357,7 +342,7 @@ def test_a_claim_is_as_strong_as_its_weakest_part():
     assert weakest(found).word == words.OPPOSITE
 
 
-def test_a_verdict_is_plain_json():
+def test_a_verdict_is_plain_json(value):
     import json
 
     plain = judge(value(), runs(a=0.5), "gpu").to_json()

@@ -20,18 +20,24 @@ from robustnb.stats import (
 )
 
 
-def test_adjusted_p_values_are_scipys():
-    p = np.random.default_rng(0).random(30) ** 2
-    assert benjamini_hochberg(p) == pytest.approx(st.false_discovery_control(p))
+@pytest.mark.parametrize("size", [1, 2, 30, 1000])
+def test_adjusted_p_values_follow_their_definition(size):
+    p = np.random.default_rng(0).random(size).round(2) ** 2  # with ties
+    rank = [int((p <= value).sum()) for value in p]
+    defined = [
+        min([1.0, *(size * p[j] / rank[j] for j in range(size) if p[j] >= value)]) for value in p
+    ]
+    assert benjamini_hochberg(p) == pytest.approx(defined, rel=1e-12)
 
 
 def test_no_p_values_give_no_adjusted_ones():
     assert benjamini_hochberg([]).size == 0
 
 
-def test_a_p_value_above_one_is_refused():
+@pytest.mark.parametrize("p", [[0.5, 1.2], [-0.1], [0.5, np.nan], [[0.5]]])
+def test_what_is_no_list_of_p_values_is_refused(p):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        benjamini_hochberg([0.5, 1.2])
+        benjamini_hochberg(p)
 
 
 def test_benjamini_hochberg_holds_the_false_discovery_rate():

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
 Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 def single_sample_error(agree: int, *, d: int, tau: float, eps: float = 0.0) -> float:
