@@ -23,10 +23,12 @@ from typing import Any
 import torch
 
 from robustnb.data import load, subset
+from robustnb.lesson import Experiment
 from robustnb.models import build
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import find
 from robustnb.training import (
+    fit,
     milestones,
     natural_accuracy,
     pgd_training,
@@ -36,7 +38,6 @@ from robustnb.training import (
     train_val_split,
     triangular,
 )
-from robustnb.training.training_loop import fit
 
 EPS = 0.1
 BETAS = (0.3, 1.0, 3.0, 6.0)
@@ -49,10 +50,7 @@ DROP, PEAK = 4, 0.3
 def scores(kind: str, lr: float, schedule: str, seed: int, size: dict[str, Any]) -> list[float]:
     """Validation accuracy after each epoch of one training, on one thread as in a run."""
     torch.set_num_threads(1)
-
-    def seeded(offset: int = 0) -> torch.Generator:
-        return torch.Generator().manual_seed(1000 * seed + offset)
-
+    seeded = Experiment(seed).seeded
     total = size["train_size"] + size["val_size"]
     images, labels = subset(*load(size["dataset"], "train"), size=total, generator=seeded())
     x, y, x_val, y_val = train_val_split(images, labels, size=size["val_size"], generator=seeded(1))

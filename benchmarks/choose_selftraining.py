@@ -21,12 +21,14 @@ from typing import Any
 import torch
 
 from robustnb.data import load, subset, to_unit
+from robustnb.lesson import Experiment
 from robustnb.models import build
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import find
 from robustnb.training import (
     corrupt_labels,
     cosine,
+    fit,
     natural_accuracy,
     pseudo_labels,
     robust_accuracy,
@@ -35,7 +37,6 @@ from robustnb.training import (
     standard,
     trades,
 )
-from robustnb.training.training_loop import fit
 
 ARMS = ("plain", "selftrained", "baseline", "rst", "oracle", "noisy", "baseline-stab", "rst-stab")
 RATES, SEEDS = (0.002, 0.004, 0.008, 0.016), (100, 101)
@@ -47,16 +48,13 @@ class Pilot:
     """One seed's data, the objectives of its arms, and the score of each."""
 
     def __init__(self, seed: int, size: dict[str, Any]) -> None:
-        self.seed, self.size = seed, size
+        self.size, self.seeded = size, Experiment(seed).seeded
         parts = [size["train_size"], size["pseudo_size"], VALIDATION]
         images, labels = subset(
             *load(size["dataset"], "train"), size=sum(parts), generator=self.seeded()
         )
         self.x, self.x_pool, self.x_val = images.split(parts)
         self.y, self.y_pool, self.y_val = labels.split(parts)
-
-    def seeded(self, offset: int = 0) -> torch.Generator:
-        return torch.Generator().manual_seed(1000 * self.seed + offset)
 
     def objective(self, arm: str, labelled: torch.Tensor) -> Any:
         size, half = self.size, {"share": 0.5, "classes": 10, "generator": self.seeded(4)}

@@ -1,5 +1,12 @@
-"""What a notebook writes with: `derive` (checked steps), `measure` (reports), `plot` (figures)."""
+"""What a notebook writes with: `derive` (checked steps), `Experiment`, `measure`, `plot`."""
 
 from robustnb._lazy import lazy
 
-__getattr__, __dir__, __all__ = lazy(__name__, {"measure": "robustnb.lesson.measurement"})
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Evaluations": "robustnb.lesson.experiment",
+        "Experiment": "robustnb.lesson.experiment",
+        "measure": "robustnb.lesson.measurement",
+    },
+)

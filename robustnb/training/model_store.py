@@ -19,7 +19,13 @@ from robustnb.models.ask import place_of
 from robustnb.provenance import closure_digest, digest
 
 M = TypeVar("M", bound=nn.Module)
-SOURCES = ("robustnb.training.training_loop", "robustnb.training.objectives")
+# The loop and every objective there is.
+SOURCES = (
+    "robustnb.training.training_loop",
+    "robustnb.training.objectives",
+    "robustnb.training.selftraining",
+    "robustnb.training.stability",
+)
 
 
 def models_folder() -> Path:

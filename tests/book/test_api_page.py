@@ -25,8 +25,13 @@ def api_pages() -> ModuleType:
 
 
 def rooms() -> list[str]:
-    folders = [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py"))]
-    return [f"robustnb.{name}" for name in folders if name not in NOT_SHOWN]
+    folders = [path.parent.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*/__init__.py"))]
+    names = [".".join(folder.parts) for folder in folders if folder.name not in NOT_SHOWN]
+    return [f"robustnb.{name}" for name in names if _exports(f"robustnb.{name}")]
+
+
+def _exports(package: str) -> list[str]:
+    return getattr(importlib.import_module(package), "__all__", [])
 
 
 @pytest.mark.parametrize("room", rooms())

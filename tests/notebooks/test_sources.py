@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+import warnings
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from robustnb.lesson import experiment
 from robustnb.reproduce import convert, profiles, registry
 from robustnb.reproduce.estimands import arms_of
 from robustnb.reproduce.parameters import override
@@ -90,17 +93,28 @@ def spelling(key, hole):
     return "".join(re.escape(str(p.value)) if isinstance(p, ast.Constant) else hole for p in parts)
 
 
+def columns_of(call):
+    """The endings of the arms that a call of `Evaluations.arms` gives."""
+    given = [word.value for word in call.keywords if word.arg == "columns"]
+    return ast.literal_eval(given[0]) if given else experiment.COLUMNS
+
+
 def arm_patterns(notebook):
-    """Patterns for the keys of all dicts; a hole takes a word of the code, a number, or both."""
-    keys, words = [], set()
+    """Patterns for the keys of all dicts, and for the arms that `Evaluations.arms` names.
+
+    A hole takes a word of the code, a number, or both.
+    """
+    keys, words, endings = [], set(), set()
     for _, tree in cells(notebook):
         for node in ast.walk(tree):
             keys += node.keys if isinstance(node, ast.Dict) else []
             keys += [node.key] if isinstance(node, ast.DictComp) else []
             words |= {str(node.value)} if isinstance(node, ast.Constant) else set()
+        endings |= {str(end) for call in calls(tree, "arms") for end in columns_of(call)}
     spelt = "|".join(re.escape(w) for w in sorted(words) if re.fullmatch(r"[A-Za-z][\w-]*", w))
     hole = rf"(?:{spelt})?(?:\d+(?:\.\d+)?)?"
     found = {spelling(key, hole) for key in keys if isinstance(key, ast.Constant | ast.JoinedStr)}
+    found |= {rf"(?:{hole}){{2}}\.{re.escape(end)}" for end in endings}
     return {pattern for pattern in found if pattern.replace(hole, "")}
 
 
@@ -174,6 +188,27 @@ def test_the_data_sets_of_every_profile_are_known(path, notebook):
     for profile in profiles.load(NOTEBOOKS).values():
         values = defaults | profile.papers.get(path.stem, {})
         assert set(convert.datasets(notebook, values)) <= set(catalogue())
+
+
+def taken_from_the_library(notebook):
+    """(module, name) for every import from robustnb and every piece of code that the page shows."""
+    for _, tree in cells(notebook):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("robustnb"):
+                yield from ((node.module, alias.name) for alias in node.names)
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    yield from re.findall(r"\{\{ source ([\w.]+):(\w+) \}\}", text)
+
+
+def test_what_a_notebook_takes_from_the_library_is_there_under_its_present_name(notebook):
+    found = set(taken_from_the_library(notebook))
+    assert ("robustnb.lesson", "measure") in found
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for module, name in found:
+            home = importlib.import_module(module)
+            if not hasattr(home, name):
+                importlib.import_module(f"{module}.{name}")
 
 
 def test_every_measurement_is_of_a_registered_part_and_none_is_made_twice(notebook, paper):
