@@ -89,11 +89,10 @@ def apgd(
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     queries, best = ModelQueries(model), None
+    if targets is not None:
+        validation.check_labels(targets, x)
+    queries.check_labels(y, targets)
     with eval_mode(model):
-        logits = queries.logits(x)
-        for labels in (y,) if targets is None else (y, targets):
-            validation.check_labels(labels, x)
-            validation.check_classes(labels, logits)
         for restart in range(restarts):
             noise = projections.sample(x, eps=eps, norm=norm, generator=generator) if restart else 0
             found = apgd_single_run(

@@ -55,7 +55,7 @@ def square(
         return x.detach().clone()
     model_queries, x = ModelQueries(model), x.detach()
     with eval_mode(model):
-        validation.check_classes(y, model_queries.logits(x))
+        model_queries.check_labels(y)
         loss, hit, *_ = model_queries.loss_and_misclassified(x, y, margin)
         best = APGDResult(x.clone(), loss, hit)
         for _ in range(restarts):
