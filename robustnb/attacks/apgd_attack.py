@@ -20,6 +20,7 @@ from robustnb.attacks import projections, validation
 from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import Aimed, ModelQueries
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
 AutoLoss = Literal["ce", "dlr", "margin"]
@@ -92,7 +93,7 @@ def apgd(
     if targets is not None:
         validation.check_labels(targets, x)
     queries.check_labels(y, targets)
-    with eval_mode(model):
+    with eval_mode(model), fastest_layout(model):
         for restart in range(restarts):
             noise = projections.sample(x, eps=eps, norm=norm, generator=generator) if restart else 0
             found = apgd_single_run(
