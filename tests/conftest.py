@@ -30,6 +30,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def networks_asked_as_they_come() -> None:
+    os.environ["ROBUSTNB_LAYOUT"] = "keep"  # a choice by timing would make bits depend on luck
+
+
 @pytest.fixture(scope="session")
 def part() -> Callable[..., Part]:
     """Make a registered part with these changes: without any, a direction over five seeds."""

@@ -20,6 +20,7 @@ from robustnb.attacks import projections, validation
 from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import Aimed, ModelQueries
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
 AutoLoss = Literal["ce", "dlr", "margin"]
@@ -89,11 +90,10 @@ def apgd(
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     queries, best = ModelQueries(model), None
-    with eval_mode(model):
-        logits = queries.logits(x)
-        for labels in (y,) if targets is None else (y, targets):
-            validation.check_labels(labels, x)
-            validation.check_classes(labels, logits)
+    if targets is not None:
+        validation.check_labels(targets, x)
+    queries.check_labels(y, targets)
+    with eval_mode(model), fastest_layout(model):
         for restart in range(restarts):
             noise = projections.sample(x, eps=eps, norm=norm, generator=generator) if restart else 0
             found = apgd_single_run(

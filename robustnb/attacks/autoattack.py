@@ -27,6 +27,7 @@ from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.results import ErrorRates, Passes, clean_answers, clean_logits
 from robustnb.attacks.square_attack import random_search
 from robustnb.attacks.state import EvaluationState
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.resume import path_of
 from robustnb.scalars import whole
@@ -249,7 +250,7 @@ def run_ensemble(
     """
     batch_size = check_evaluation(model, x, y, [ensemble], batch_size)
     x = x.detach()
-    with eval_mode(model):
+    with eval_mode(model), fastest_layout(model):
         clean = clean_answers(model, x, y, batch_size=batch_size)
         state = run_attack(
             Subject(model, x, y, clean, batch_size), ensemble, generator=generator,

@@ -22,6 +22,7 @@ from robustnb.attacks.engine import Subject, check_evaluation, run_attack
 from robustnb.attacks.results import AttackResult, ErrorRates, Passes, clean_answers
 from robustnb.attacks.sanity_checks import Finding, gradients
 from robustnb.attacks.state import EvaluationState
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.resume import path_of
 
@@ -98,7 +99,7 @@ def evaluate(
     batch_size = check_evaluation(model, x, y, attacks, batch_size)
     path, saved = path_of(checkpoint), _saved_attack(attacks, checkpoint)
     x = x.detach()
-    with eval_mode(model):
+    with eval_mode(model), fastest_layout(model):
         clean = clean_answers(model, x, y, batch_size=batch_size)
         subject = Subject(model, x, y, clean, batch_size)
         spent = {"natural": clean.passes}

@@ -18,6 +18,7 @@ from robustnb.attacks.losses import Loss
 from robustnb.attacks.objective import LossName, ModelObjective, Value
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries, gradient, usable
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
 Keep = Literal["worst", "last"]
@@ -82,7 +83,7 @@ def pgd(
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     best: PGDResult | None = None
-    with eval_mode(model):
+    with eval_mode(model), fastest_layout(model):
         objective = ModelObjective(ModelQueries(model), y, loss=loss, targets=targets).prepare(x)
         for _ in range(restarts):
             begin = initial_point(x, start, eps=eps, norm=norm, generator=generator)

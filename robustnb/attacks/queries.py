@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from robustnb.attacks import validation
 from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, misclassified
 from robustnb.models.ask import ask, check_finite
+from robustnb.models.layout import in_faster_format
 from robustnb.models.modes import Model
 
 Aimed = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -64,7 +66,10 @@ class ModelQueries:
         """Finite logits (N, classes) or scores (N,); ValueError otherwise."""
         found = []
         for rows in chunks(x):
-            found.append(self._ask(x[rows].detach()))
+            part = x[rows].detach()
+            found.append(
+                in_faster_format(self.model, part, partial(self._ask, part), backward=False)
+            )
         self.forward += len(x)
         return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -96,15 +101,20 @@ class ModelQueries:
         logits = ask(self.model, x)
         check_finite(logits)
         while self._to_check:
-            validation.check_classes(self._to_check.pop(), logits)
+            validation.check_classes(self._to_check[-1], logits)
+            self._to_check.pop()
         return logits
 
     def _with_grad(self, x: Tensor, y: Tensor, loss: Loss | Aimed, beside: Tensor | None) -> Answer:
         leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-        with torch.enable_grad():
-            logits = self._ask(leaf)
-            value = _value(loss, logits, y, beside)
-        raw = gradient(value, leaf)
+
+        def both_ways() -> tuple[Tensor, Tensor, Tensor]:
+            with torch.enable_grad():
+                logits = self._ask(leaf)
+                value = _value(loss, logits, y, beside)
+            return logits, value, gradient(value, leaf)
+
+        logits, value, raw = in_faster_format(self.model, leaf, both_ways, backward=True)
         self.forward += len(x)
         self.backward += len(x)
         with torch.no_grad():
@@ -116,7 +126,7 @@ class ModelQueries:
 
 
 def gradient(value: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient of sum(value) towards `leaf`, as autograd gives it.
+    """The gradient of sum(value) towards `leaf`, with the strides of `leaf`.
 
     Raises ValueError where the way from the images to the loss is cut; parameters get no gradient.
     """
@@ -131,7 +141,8 @@ def gradient(value: Tensor, leaf: Tensor) -> Tensor:
             "them (no_grad, .detach(), .argmax(), numpy). Attack it with square, which asks for "
             "none"
         )
-    return grad
+    # as the images lie in memory, since what follows mixes the two
+    return grad if grad.stride() == leaf.stride() else torch.empty_like(leaf).copy_(grad)
 
 
 def usable(grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from robustnb.attacks.apgd_attack import APGDResult
 from robustnb.attacks.losses import margin
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
 
@@ -55,8 +56,8 @@ def square(
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     model_queries, x = ModelQueries(model), x.detach()
-    with eval_mode(model):
-        validation.check_classes(y, model_queries.logits(x))
+    with eval_mode(model), fastest_layout(model):
+        model_queries.check_labels(y)
         loss, hit, *_ = model_queries.loss_and_misclassified(x, y, margin)
         best = APGDResult(x.clone(), loss, hit)
         for _ in range(restarts):

@@ -15,6 +15,7 @@ from robustnb.attacks.engine import Subject, check_evaluation, craft_images
 from robustnb.attacks.losses import misclassified
 from robustnb.attacks.rates import Rate, rate
 from robustnb.attacks.results import clean_answers, clean_logits
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
 
@@ -67,7 +68,7 @@ def craft(
     x = x.detach()
     if attack.eps == 0 or len(x) == 0:
         return x.clone()
-    with eval_mode(model):
+    with eval_mode(model), fastest_layout(model):
         clean = clean_answers(model, x, y, batch_size=batch_size)
         subject = Subject(model, x, y, clean, batch_size)
         return craft_images(subject, attack, generator=generator)

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy(
         "parameter_count": "robustnb.models.layers",
         "resnet18": "robustnb.models.resnets",
         "training": "robustnb.models.modes",
+        "use_layout": "robustnb.models.layout",
         "wide_resnet": "robustnb.models.resnets",
     },
 )

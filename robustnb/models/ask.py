@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustnb.models.layout import format_in_use
 from robustnb.models.modes import Model
 
 
@@ -19,7 +20,7 @@ def ask(model: Model, x: Tensor) -> Tensor:
     TypeError or ValueError, with the way to mend it, unless it answers with one tensor of floats:
     a row of at least two logits, or one score, for each image.
     """
-    logits = model(x.clone())
+    logits = model(x.clone(memory_format=format_in_use(model, x)))
     check_form(logits, len(x))
     return logits
 

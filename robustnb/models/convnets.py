@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class SmallCNN(nn.Module):
     `zero_last`: the last layer starts at 0 as in the paper's code, so the first logits are
     constant and the first KL attack stays at its random start. x: (N, in_channels, 28, 28).
     """
+
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
 
     def __init__(
         self,
@@ -72,6 +75,8 @@ class LightCNN(nn.Module):
     x: (N, in_channels, 28, 28).
     """
 
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
+
     def __init__(
         self,
         *,
@@ -107,6 +112,8 @@ class BinaryCNN(nn.Module):
 
     conv10-pool-conv20-dropout2d-pool (5 x 5, no padding), FC 320-50-1. x: (N, in_channels, 28, 28).
     """
+
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
 
     def __init__(
         self,

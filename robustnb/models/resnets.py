@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +35,8 @@ class _BasicBlock(nn.Module):
 
 class ResNet(nn.Module):
     """A residual network with a 3 x 3 stem, for images of 32 x 32. x: (N, in_channels, H, W)."""
+
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
 
     def __init__(
         self,
@@ -87,6 +91,8 @@ class WideResNet(nn.Module):
     """Wide residual network (Zagoruyko & Komodakis 2016), as in Zhang 2019 but without the unused
     `sub_block1` of its code. x: (N, in_channels, H, W).
     """
+
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
 
     def __init__(
         self,

@@ -100,6 +100,7 @@ def run_environment(project: Project, extra: Mapping[str, str] | None = None) ->
         "ROBUSTNB_ROOT": str(project.root),
         "ROBUSTNB_BUILD": str(project.build),
         "ROBUSTNB_MODELS": str(project.models),
+        "ROBUSTNB_LAYOUT": "keep",  # a choice by timing would change last bits
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     settings = isolated(os.environ, project.build / "settings")

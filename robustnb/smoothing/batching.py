@@ -15,6 +15,7 @@ from robustnb import resume, tensorfile
 from robustnb.attacks.projections import Clip
 from robustnb.attacks.validation import check_images, check_place
 from robustnb.models.fingerprint import facts_of
+from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.progress import Progress, progress
 from robustnb.resume import path_of
@@ -63,7 +64,11 @@ def run(
     rows = [] if checkpoint is None else _restore(checkpoint, facts)
     done = sum(map(len, rows))
     size = min(_MOST, math.ceil(batch_size / work.fewest))
-    with progress(work.title, total=(len(x) - done) * work.copies) as bar, eval_mode(model):
+    with (
+        progress(work.title, total=(len(x) - done) * work.copies) as bar,
+        eval_mode(model),
+        fastest_layout(model),
+    ):
         for start in range(done, len(x), size):
             part = slice(start, start + size)
             sampler = Sampler(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from robustnb.models.ask import ask, check_finite
+from robustnb.models.layout import in_faster_format
 from robustnb.models.modes import Model
 
 BLOCK = 100  # noisy copies a draw: small enough for a cache, and fixed, as it shapes the stream
@@ -62,7 +64,8 @@ class Sampler:
         table = torch.zeros(0)
         finite = torch.tensor(True, device=self.x.device)
         for first, last in self._batches(images, n):
-            logits = ask(self.model, self._copies[first:last])
+            x = self._copies[first:last]
+            logits = in_faster_format(self.model, x, partial(ask, self.model, x), backward=False)
             if not table.numel():
                 _check(logits)
                 shape = (len(images), logits.shape[1])

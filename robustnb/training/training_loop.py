@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.identity import describe
+from robustnb.models import layout
 from robustnb.models.ask import place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.progress import Progress, progress
@@ -26,6 +27,7 @@ from robustnb.scalars import finite, whole
 from robustnb.training.augment import Augment
 from robustnb.training.checkpoint import State, fingerprint, restore, save, starting_facts
 from robustnb.training.checks import check_last_batch, check_training
+from robustnb.training.memory_format import choose_channels_last
 from robustnb.training.objectives import Objective
 from robustnb.training.schedules import Schedule, constant
 from robustnb.training.validation import Validate, unit
@@ -79,7 +81,7 @@ def fit(
     augment: Augment | None = None,
     amp: bool = False,
     compile: bool = False,
-    channels_last: bool = False,
+    channels_last: bool | Literal["auto"] = False,
     drop_last: bool = False,
     max_batches: int | None = None,
     title: str = "train",
@@ -95,7 +97,10 @@ def fit(
     after its last epoch, with the result it would have had without the interruption. It is refused
     for other settings, data, or another model, its weights before training included.
     `max_batches` cuts each epoch short. `amp` computes in bfloat16 where autocast does, `compile`
-    uses torch.compile, `channels_last` that memory format. With "adam", `momentum` is its beta_1.
+    uses torch.compile. With "adam", `momentum` is its beta_1.
+    `channels_last` puts the model in that memory format. With "auto" it is only put there while it
+    is trained, if a few steps, timed before training begins, are faster that way. Both formats
+    give the same weights up to rounding; True or False gives the same bits on every run.
 
     The generator, on the CPU, decides the order of the data, dropout, augmentation and the
     objective's own noise; the global random state is left as it was. Raises ValueError for
@@ -108,18 +113,41 @@ def fit(
     )  # fmt: skip
     check_training(model, images, labels, generator)
     plan.check_size(len(labels))
-    device, _ = place_of(model, images)
     if plan.steps(len(labels)) * plan.batch_size > len(labels):
         check_last_batch(model, objective, images, labels, len(labels) % plan.batch_size)
-    if channels_last:
+    automatic = plan.channels_last == "auto"
+    if automatic:
+        first, steps = slice(0, plan.batch_size), plan.epochs * plan.steps(len(labels))
+        plan = replace(plan, channels_last=not compile and choose_channels_last(
+            model, images[first], labels[first], objective=objective, amp=amp, steps=steps,
+            checkpoint=checkpoint,
+        ))  # fmt: skip
+    elif plan.channels_last:
         model.to(memory_format=torch.channels_last)
+    with (
+        layout.use_layout("keep"),  # validation must not choose a format by its own timing
+        layout.channels_last(model) if automatic and plan.channels_last else nullcontext(),
+    ):
+        return _train(plan, model, images, labels, generator, checkpoint, title)
+
+
+def _train(
+    plan: _Plan,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    checkpoint: Path | None,
+    title: str,
+) -> History:
+    device, _ = place_of(model, images)
     state = State(model, plan.descent(model), generator)
     history, settings = History(), {}
     if checkpoint is not None:
         settings = {**plan.settings(images, labels, generator), **starting_facts(model, checkpoint)}
         history = History.from_json(restore(checkpoint, state, settings) or asdict(history))
     images, labels = images.to(device), labels.to(device)
-    net = cast(nn.Module, torch.compile(model)) if compile else model
+    net = cast(nn.Module, torch.compile(model)) if plan.compile else model
     steps = plan.steps(len(labels))
     with (
         progress(title, total=plan.epochs * steps) as bar,
@@ -130,7 +158,7 @@ def fit(
         while len(history.epochs) < plan.epochs:
             done = _epoch(plan, net, state, images, labels, len(history.epochs), bar)
             history.epochs.append(done)
-            _select(model, validate, state, history)
+            _select(model, plan.validate, state, history)
             if checkpoint is not None:
                 save(checkpoint, state, settings, history.to_json())
     state.use_best()
@@ -154,7 +182,7 @@ class _Plan:
     augment: Augment | None
     amp: bool
     compile: bool
-    channels_last: bool
+    channels_last: bool | Literal["auto"]
     drop_last: bool
     max_batches: int | None
 
@@ -173,6 +201,10 @@ class _Plan:
             object.__setattr__(self, name, value)
         if self.optimizer not in ("sgd", "adam"):
             raise ValueError(f'optimizer must be "sgd" or "adam", got {self.optimizer!r}')
+        if self.channels_last not in (True, False, "auto"):
+            raise ValueError(
+                f'channels_last must be True, False or "auto", got {self.channels_last!r}'
+            )
 
     def check_size(self, size: int) -> None:
         """Refuse batches that are larger than the set of images."""

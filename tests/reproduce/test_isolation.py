@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from robustnb.reproduce import isolation, kernel
+from robustnb.reproduce.project import run_environment
 
 START_UP = "import numpy\nnumpy.random.default_rng = lambda seed: numpy.random.Generator(None)\n"
 SHOUT = "import builtins\nbuiltins.print = lambda *words: None\n"
@@ -125,6 +126,11 @@ def test_what_says_where_things_are_stays_and_what_changes_results_goes(tmp_path
     left = isolation.isolated(given | bad, tmp_path)
     assert {name: left.get(name) for name in given} == given
     assert not set(bad) & set(left)
+
+
+def test_a_run_asks_every_network_as_it_comes_whatever_the_user_says(toy, monkeypatch):
+    monkeypatch.setenv("ROBUSTNB_LAYOUT", "auto")  # a choice by timing would change last bits
+    assert run_environment(toy)["ROBUSTNB_LAYOUT"] == "keep"
 
 
 def test_packages_that_the_user_added_are_kept_only_where_the_interpreter_has_none(tmp_path):
