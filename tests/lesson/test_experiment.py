@@ -244,7 +244,7 @@ def test_an_audit_adds_to_what_the_attacks_met(
         queries=4, generator=torch.Generator().manual_seed(OFFSET + 1),
     )  # fmt: skip
     assert found.audits == {"pgd": found["pgd"].findings | own}
-    assert "transfer" in own and f"gradients under {PAPER.name}" in found.audits["pgd"]
+    assert "transfer" in own and "black_box" in found.audits["pgd"]
     assert found.audit() == summary(found.audits)
     assert list(found.audit({"subject": "pgd"})["value"]) == ["subject"]
     with pytest.raises(ValueError, match="'clean' was not audited; name it in sources"):
