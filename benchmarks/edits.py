@@ -38,6 +38,7 @@ def append(path: str, text: str) -> Callable[[Path], None]:
     return lambda root: (root / path).open("a", encoding="utf-8").write(text) and None
 
 
+ATTACK = "robustnb/attacks/projected_gradient.py"
 EDITS: dict[str, Callable[[Path], None]] = {
     "nothing (first build of a clone)": lambda root: None,
     "nothing (again)": lambda root: None,
@@ -46,9 +47,9 @@ EDITS: dict[str, Callable[[Path], None]] = {
     "a note in the registry": replace(
         "notebooks/claims/zhang2019.yaml", "note: Compared", "note: Again compared"
     ),
-    "a comment in `robustnb/attacks/ascent.py`": append("robustnb/attacks/ascent.py", "# why\n"),
+    f"a comment in `{ATTACK}`": append(ATTACK, "# why\n"),
     "code of a module the notebook does not use": append("robustnb/reproduce/show.py", "\nX = 1\n"),
-    "code of `robustnb/attacks/ascent.py`": append("robustnb/attacks/ascent.py", "\nX = 1\n"),
+    f"code of `{ATTACK}`": append(ATTACK, "\nX = 1\n"),
     "a code cell": replace(NOTEBOOK, "half = Fraction(1, 2)", "half = Fraction(2, 4)"),
 }
 
