@@ -48,7 +48,9 @@ EDITS: dict[str, Callable[[Path], None]] = {
         "notebooks/claims/zhang2019.yaml", "note: Compared", "note: Again compared"
     ),
     f"a comment in `{ATTACK}`": append(ATTACK, "# why\n"),
-    "code of a module the notebook does not use": append("robustnb/reproduce/show.py", "\nX = 1\n"),
+    "code of a module the notebook does not use": append(
+        "robustnb/reproduce/console.py", "\nX = 1\n"
+    ),
     f"code of `{ATTACK}`": append(ATTACK, "\nX = 1\n"),
     "a code cell": replace(NOTEBOOK, "half = Fraction(1, 2)", "half = Fraction(2, 4)"),
 }
