@@ -6,6 +6,7 @@ Everything is a function of arrays; randomness comes only from a `numpy.random.G
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -63,8 +64,8 @@ def clopper_pearson(k: int, n: int, *, level: float = 0.95) -> Interval:
     >>> interval.low, round(interval.high, 4)
     (0.0, 0.3085)
     """
-    _check_count(k, n)
-    _check_level(level)
+    k, n = _check_count(k, n)
+    level = _check_level(level)
     tail = (1 - level) / 2
     low = 0.0 if k == 0 else float(st.beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(st.beta.ppf(1 - tail, k + 1, n - k))
@@ -78,8 +79,8 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> Interval:
     >>> round(interval.low, 4), round(interval.high, 4)
     (0.2366, 0.7634)
     """
-    _check_count(k, n)
-    _check_level(level)
+    k, n = _check_count(k, n)
+    level = _check_level(level)
     z = float(st.norm.ppf((1 + level) / 2))
     rate, shrink = k / n, 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / shrink
@@ -105,7 +106,7 @@ def binomial_upper_quantile(n: int, alpha: float, *, q: float = 0.999) -> int:
 def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     """Student's interval for the mean of i.i.d. values, mean +- t_{n-1} s / sqrt(n); n >= 2."""
     x = _vector(values)
-    _check_level(level)
+    level = _check_level(level)
     half = float(st.t.ppf((1 + level) / 2, x.size - 1)) * _standard_error(x)
     return Interval(float(x.mean()) - half, float(x.mean()) + half, level, "seeds (Student t)")
 
@@ -113,7 +114,7 @@ def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
 def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     """Where one more value of the same law falls: mean +- t_{n-1} s sqrt(1 + 1/n); n >= 2."""
     x = _vector(values)
-    _check_level(level)
+    level = _check_level(level)
     half = float(st.t.ppf((1 + level) / 2, x.size - 1)) * float(x.std(ddof=1))
     half *= math.sqrt(1 + 1 / x.size)
     return Interval(float(x.mean()) - half, float(x.mean()) + half, level, "one further seed")
@@ -199,7 +200,7 @@ def mean_over_seeds(values: Floats, *, generator: np.random.Generator) -> Floats
 
 def percentile_interval(draws: ArrayLike, *, level: float = 0.95, covers: str = "") -> Interval:
     """The central `level` of the bootstrap draws."""
-    _check_level(level)
+    level = _check_level(level)
     low, high = np.quantile(np.asarray(draws, dtype=np.float64), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, covers or "bootstrap")
 
@@ -326,14 +327,21 @@ def _vector(values: ArrayLike) -> Floats:
     return x
 
 
-def _check_count(k: int, n: int) -> None:
-    if not (n >= 1 and 0 <= k <= n):
+def _check_count(k: int, n: int) -> tuple[int, int]:
+    if isinstance(k, bool) or isinstance(n, bool) or not (n >= 1 and 0 <= k <= n):
         raise ValueError(f"need 0 <= k <= n and n >= 1, got k={k}, n={n}; pass successes, draws")
+    try:
+        k, n = operator.index(k), operator.index(n)
+    except TypeError:
+        raise ValueError(f"k and n are counts, whole numbers; got k={k}, n={n}") from None
+    return k, n
 
 
-def _check_level(level: float) -> None:
+def _check_level(level: float) -> float:
+    level = float(level)
     if not 0 < level < 1:
         raise ValueError(f"a level is between 0 and 1, got {level}; 95 % is 0.95")
+    return level
 
 
 __all__ = [

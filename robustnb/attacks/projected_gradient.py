@@ -113,6 +113,7 @@ def fgsm(
 
     The paper's point, so the last iterate is returned even where x itself is worse.
     """
+    eps = validation.check_eps(eps, len(x))
     return pgd(
         model, x, y, eps=eps, step=eps, steps=1, norm=norm, loss=loss, start="zero", keep="last",
         targets=targets, clip=clip,
@@ -171,9 +172,9 @@ class _Plain:
         self.function = function
 
     def __call__(self, x_adv: Tensor, *, grad: bool) -> Value:
-        leaf = x_adv.detach().requires_grad_(grad)
+        leaf = (x_adv.clone() if x_adv.is_inference() else x_adv.detach()).requires_grad_(grad)
         with torch.set_grad_enabled(grad):
-            loss = self.function(leaf)
+            loss = self.function(leaf.clone())  # which may work in place
         slope = usable(gradient(loss, leaf))[0] if grad else None
         return Value(loss.detach(), None, slope)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from robustnb.attacks import validation
 from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, misclassified
-from robustnb.models.ask import ask, check_finite
+from robustnb.models.ask import ask, check_finite, no_finer
 from robustnb.models.layout import in_faster_format
 from robustnb.models.modes import Model
 
 Aimed = Callable[[Tensor, Tensor, Tensor], Tensor]
+_Given = TypeVar("_Given", Tensor, Tensor | None)
 _BY_EXAMPLE = (cross_entropy, margin, dlr)
 _PART, _WHOLE = 100, 128
 
@@ -89,6 +90,7 @@ class ModelQueries:
         `beside` (N, ...), target classes for example, is given to the loss as a third argument. A
         loss of the caller's own, without it, sees the whole batch; the others are asked in parts.
         """
+        y, beside = _outside_inference(y), _outside_inference(beside)
         own = beside is not None or loss in _BY_EXAMPLE
         rows = chunks(x) if own else [slice(0, len(x))]
         found = [
@@ -103,7 +105,7 @@ class ModelQueries:
         while self._to_check:
             validation.check_classes(self._to_check[-1], logits)
             self._to_check.pop()
-        return logits
+        return no_finer(logits, x)
 
     def _with_grad(self, x: Tensor, y: Tensor, loss: Loss | Aimed, beside: Tensor | None) -> Answer:
         leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
@@ -156,6 +158,11 @@ def usable(grad: Tensor) -> tuple[Tensor, Tensor]:
     largest = grad.abs().flatten(1).amax(1)
     finite = bool(largest.isfinite().all())
     return grad if finite else grad.nan_to_num(0.0, 0.0, 0.0), largest
+
+
+def _outside_inference(given: _Given) -> _Given:
+    """A tensor that autograd may save, also of one made inside torch.inference_mode."""
+    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
 
 
 def _value(loss: Loss | Aimed, logits: Tensor, y: Tensor, beside: Tensor | None) -> Tensor:

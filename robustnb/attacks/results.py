@@ -11,7 +11,7 @@ from torch import Tensor
 from robustnb.attacks import sanity_checks, validation
 from robustnb.attacks.losses import misclassified
 from robustnb.attacks.rates import Rate, rate
-from robustnb.models.ask import ask, check_finite
+from robustnb.models.ask import ask, check_finite, no_finer
 from robustnb.models.modes import Model
 
 
@@ -73,7 +73,8 @@ def clean_logits(model: Model, x: Tensor, y: Tensor, *, batch_size: int) -> Tens
     """The checked logits of all images, in batches."""
     parts = []
     for images in torch.split(x, batch_size) if len(x) else ():
-        parts.append(ask(model, images).clone())  # a model may answer in memory that it reuses
+        answer = ask(model, images).clone()  # a model may answer in memory that it reuses
+        parts.append(no_finer(answer, images))
         check_finite(parts[-1])
     logits = torch.cat(parts) if parts else x.new_zeros(0, 1)
     if len(x):

@@ -25,7 +25,10 @@ def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
     if not x.dtype.is_floating_point:
         raise TypeError(f"x must be float in [0, 1], got {x.dtype}; use robustnb.data.to_unit(x)")
     if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"x must be float32 or float64, got {x.dtype}; use x.float()")
+        raise TypeError(
+            f"x must be float32 or float64, got {x.dtype}; use x.float() and, for a "
+            "model in half precision, model.float() or `lambda x: model(x.half()).float()`"
+        )
     if x.ndim < 2:
         raise ValueError(f"x must be a batch (N, ...), got shape {tuple(x.shape)}; use x[None]")
     if x.numel() == 0:
@@ -106,7 +109,7 @@ def check_eps(eps: float | Tensor, count: int) -> float | Tensor:
         )
     if not bool((torch.isfinite(value) & (value >= 0)).all()):
         raise ValueError(f"eps must be finite and >= 0{_PIXELS}, got {eps}")
-    return value
+    return value.detach()
 
 
 def check_radius(eps: float | Tensor) -> float:
@@ -128,7 +131,7 @@ def warn_of_bytes(eps: float | Tensor, norm: str, clip: Clip, size: int) -> None
         return
     reach = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm] * (clip[1] - clip[0])
     largest = float(torch.as_tensor(eps, dtype=torch.float64).amax()) if size else 0.0
-    if largest > reach:
+    if largest > reach * (1 + 1e-6):
         warnings.warn(
             f"eps = {largest:g} is larger than the whole box [{clip[0]:g}, {clip[1]:g}] (at most "
             f"{reach:g} in {norm}), so every image is allowed; eps is in pixel units: 8/255, not 8",
@@ -148,9 +151,16 @@ def check_steps(
     if is_scalar(step):
         return finite("step", step, least=0, hint=hint), steps
     if isinstance(step, Tensor):
+        if step.ndim != 1:
+            raise ValueError(
+                f"step must be one number, a tensor (N,) or a list of one size per step, got shape "
+                f"{tuple(step.shape)}"
+            )
         if not bool((torch.isfinite(step) & (step >= 0)).all()):
             raise ValueError(f"step must be finite and >= 0, got {step}{hint}")
         return step, steps
+    if isinstance(step, str) or not hasattr(step, "__iter__"):
+        raise TypeError(f"step must be a number, a tensor (N,) or a list of numbers, got {step!r}")
     sizes = [finite("step", size, least=0, hint=hint) for size in cast(Sequence[float], step)]
     if len(sizes) != steps:
         raise ValueError(f"step lists {len(sizes)} sizes for {steps} steps; give one size per step")
@@ -212,6 +222,8 @@ def check_attack(
     check_labels(y, x)
     eps = check_eps(eps, len(x))
     step, steps = check_steps(step, steps)
+    if isinstance(step, Tensor) and len(step) not in (1, len(x)):
+        raise ValueError(f"step has {len(step)} sizes for {len(x)} images; give one for each")
     check_norm(norm)
     check_place(model, x)
     warn_of_bytes(eps, norm, clip, x[0].numel() if len(x) else 0)

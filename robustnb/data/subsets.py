@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustnb.scalars import whole
+
 
 def to_unit(images: Tensor) -> Tensor:
     """Images as float32 in [0, 1]: x / 255 for uint8 of any shape.
@@ -47,6 +49,7 @@ def subset(
         raise ValueError(
             f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
         )
+    size = whole("size", size)
     if not 1 <= size <= len(labels):
         raise ValueError(f"size must be from 1 to the {len(labels)} examples there are, got {size}")
     classes, counts = torch.unique(labels.cpu(), return_counts=True)

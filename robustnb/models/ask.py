@@ -49,6 +49,12 @@ def check_form(logits: Any, count: int) -> None:
         )
 
 
+def no_finer(logits: Tensor, x: Tensor) -> Tensor:
+    """The logits in x's precision where the model answered in a finer one."""
+    finer = torch.finfo(logits.dtype).bits > torch.finfo(x.dtype).bits
+    return logits.to(x.dtype) if finer else logits
+
+
 def check_finite(logits: Tensor) -> None:
     """Refuse logits that are NaN or infinite."""
     if not bool(torch.isfinite(logits).all()):

@@ -70,7 +70,7 @@ def _gradient(model: Model, x: Tensor) -> list[float]:
 
 
 def _along(values: Tensor) -> list[float]:
-    flat = values.detach().reshape(len(values), -1).double().cpu().nan_to_num(0.0)
+    flat = values.detach().reshape(len(values), -1).double().cpu().nan_to_num(0.0, 0.0, 0.0)
     generator = torch.Generator().manual_seed(_SEED)
     directions = torch.randn(flat.shape[1], _DIRECTIONS, generator=generator, dtype=torch.float64)
     return [float(value) for value in (flat @ directions).flatten()]

@@ -29,8 +29,8 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f"mean and std must be as long and std > 0, got {mean} and {std}")
-        self.register_buffer("mean", torch.tensor(list(mean))[:, None, None])
-        self.register_buffer("std", torch.tensor(list(std))[:, None, None])
+        self.register_buffer("mean", torch.tensor([float(value) for value in mean])[:, None, None])
+        self.register_buffer("std", torch.tensor([float(value) for value in std])[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a batch."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustnb.scalars import whole
+
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -19,8 +21,7 @@ def crop_and_flip(*, padding: int = 4, flip: bool = True) -> Augment:
     of the same shape. Each image has its own offsets. With padding=0 and flip=False it is the
     identity.
     """
-    if padding < 0:
-        raise ValueError(f"padding must be at least 0 pixels, got {padding}")
+    padding = whole("padding", padding, least=0)
     return partial(_crop_and_flip, padding=padding, flip=flip)
 
 

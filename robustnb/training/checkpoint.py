@@ -45,8 +45,9 @@ def save(path: Path, state: State, settings: Mapping[str, Any], history: Mapping
         for name, value in values.items():
             if value is not None:
                 tensors[f"optimizer/{number}/{name}"] = torch.as_tensor(value)
+    tensors |= {f"unsaved/{name}": value for name, value in _unsaved_buffers(state.model).items()}
     tensors["generator"] = state.generator.get_state()
-    resume.save(path, tensors, settings, history=history)
+    resume.save(path, tensors, settings, history=history, attributes=_plain_attributes(state.model))
 
 
 def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -60,6 +61,11 @@ def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, 
     tensors, record = saved
     resume.refuse_other(path, record, settings, what="training")
     state.model.load_state_dict(_below("model/", tensors))
+    for name, buffer in _unsaved_buffers(state.model).items():
+        buffer.copy_(tensors[f"unsaved/{name}"])
+    for name, value in record["attributes"].items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(state.model.get_submodule(owner), attribute, value)
     state.best = _below("best/", tensors) or None
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _below("optimizer/", tensors).items():
@@ -89,6 +95,32 @@ def starting_facts(model: nn.Module, path: Path) -> dict[str, Any]:
     return {
         "the model (code and settings)": digest(identity.settings(model)),
         "the model (weights before training)": weights,
+    }
+
+
+def check_can_be_saved(model: nn.Module) -> None:
+    """TypeError, before training, if a checkpoint could not hold all of the model's state."""
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"a checkpoint holds tensors, and {name} of the model's state is a "
+                f"{type(value).__name__}; train it without checkpoint"
+            )
+
+
+def _unsaved_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that `state_dict` leaves out; training may change them as well."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name not in kept}
+
+
+def _plain_attributes(model: nn.Module) -> dict[str, Any]:
+    """Numbers and texts that modules keep as attributes, such as a count of steps, by path."""
+    return {
+        f"{path}.{name}": value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if name != "training" and type(value) in (bool, int, float, str)
     }
 
 

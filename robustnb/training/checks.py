@@ -51,12 +51,10 @@ def check_last_batch(
     model: nn.Module, objective: Objective, images: Tensor, labels: Tensor, size: int
 ) -> None:
     """Try the short last batch of an epoch on a copy: batch norm may refuse a batch of one."""
-    if size != 1 or not any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
-    ):
+    if size != 1:
         return
     trial, (device, dtype) = copy.deepcopy(model), place_of(model, images)
-    x, y = unit(images[:1].to(device), dtype), labels[:1].to(device)
+    x, y = unit(images[:1].to(device, copy=True), dtype), labels[:1].to(device)
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), training(trial):
@@ -66,7 +64,7 @@ def check_last_batch(
             raise
         raise ValueError(
             f"the last batch of an epoch holds one image ({len(labels)} images), and batch norm "
-            "needs two; use drop_last=True, or another batch_size"
+            "needs two; use drop_last=True, or another batch_size (at least 2)"
         ) from error
 
 
@@ -74,14 +72,16 @@ def check_last_batch(
 def _check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     """Compare all labels with the classes of the answer to two images.
 
-    An answer that is no tensor of logits or scores is the objective's own affair, and so are labels
-    that are no whole numbers beside one score each.
+    An answer that is no tensor of logits or scores is the objective's own affair, and so is one
+    column, or one score beside labels that are no whole numbers.
     """
     device, dtype = place_of(model, images)
     devices = [device] if device.type == "cuda" else []
     with eval_mode(model), torch.random.fork_rng(devices=devices):
         logits = model(unit(images[:2].to(device, copy=True), dtype))
     if not isinstance(logits, Tensor) or logits.ndim not in (1, 2):
+        return
+    if logits.ndim == 2 and logits.shape[1] == 1:
         return
     if logits.ndim == 2 or not labels.dtype.is_floating_point:
         check_classes(labels, logits)

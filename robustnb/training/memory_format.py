@@ -40,12 +40,12 @@ def choose_channels_last(
     if steps < LEAST_STEPS:
         return False
     trial, (device, dtype) = copy.deepcopy(model), place_of(model, images)
-    x, y = unit(images.to(device), dtype), labels.to(device)
+    x, y = unit(images.to(device, copy=True), dtype), labels.to(device)
 
     def step() -> None:
         noise = torch.Generator(device).manual_seed(0)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp, cache_enabled=False):
-            loss = objective(trial, x, y, noise)
+            loss = objective(trial, x.clone(), y, noise)
         loss.backward()  # type: ignore[no-untyped-call]
         trial.zero_grad(set_to_none=True)
 

@@ -234,6 +234,8 @@ def _per_example(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     if loss == "ce":
         if outputs.ndim == 2 and y.dtype != torch.int64:
             raise TypeError(f"y must be int64 class numbers, got {y.dtype}; use y.long()")
+        if outputs.ndim == 1 and not bool((y.abs() == 1).all()):
+            raise ValueError("the model returns scores (N,), so y must be -1 or +1; use 2 * y - 1")
         return cross_entropy(outputs, y)
     if outputs.ndim != 1:
         raise ValueError(

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from robustnb.scalars import finite, real, whole
+
 Schedule = Callable[[float], float]
 
 
@@ -24,8 +26,9 @@ def milestones(*at: int, gamma: float = 0.1) -> Schedule:
     >>> [drop(time) for time in (0.0, 1.9, 2.0)]
     [1.0, 1.0, 0.1]
     """
-    if not at or min(at) < 1 or gamma <= 0:
-        raise ValueError(f"milestones wants epochs from 1 and gamma > 0, got {at} and {gamma}")
+    at, gamma = tuple(whole("milestones", epoch) for epoch in at), finite("gamma", gamma, above=0.0)
+    if not at:
+        raise ValueError("milestones wants at least one epoch; use constant for none")
     return partial(_milestones, at=at, gamma=gamma)
 
 
@@ -36,7 +39,7 @@ def _milestones(time: float, *, at: tuple[int, ...], gamma: float) -> float:
 
 def cosine(*, epochs: int) -> Schedule:
     """Half a cosine from the base rate to 0 at the end of the last epoch."""
-    _check_epochs(epochs)
+    epochs = whole("epochs", epochs)
     return partial(_cosine, epochs=epochs)
 
 
@@ -46,7 +49,7 @@ def _cosine(time: float, *, epochs: int) -> float:
 
 def triangular(*, epochs: int, peak: float = 0.3) -> Schedule:
     """Linear from 0 to the base rate at the fraction `peak` of the training, then linear to 0."""
-    _check_epochs(epochs)
+    epochs, peak = whole("epochs", epochs), real("peak", peak)
     if not 0 < peak < 1:
         raise ValueError(f"peak must be a fraction of the training in (0, 1), got {peak}")
     return partial(_triangle, epochs=epochs, peak=peak)
@@ -56,8 +59,3 @@ def _triangle(time: float, *, epochs: int, peak: float) -> float:
     done = min(time / epochs, 1.0)
     # the first step would otherwise be lost to a rate of exactly 0
     return max(done / peak, 0.01) if done < peak else (1 - done) / (1 - peak)
-
-
-def _check_epochs(epochs: int) -> None:
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
-from robustnb.models.ask import ask, place_of
+from robustnb.models.ask import ask, check_finite, place_of
 from robustnb.models.modes import eval_mode
+from robustnb.scalars import real, whole
 from robustnb.training.augment import Augment
 from robustnb.training.objectives import Objective
 from robustnb.training.validation import unit
@@ -26,9 +27,10 @@ def pseudo_labels(model: nn.Module, images: Tensor, *, batch_size: int = 512) ->
     images: (N, C, H, W), uint8 or float in [0, 1]. Step 2 of Meta-Algorithm 1: hard labels.
     """
     device, dtype = place_of(model, images)
+    batch_size = whole("batch_size", batch_size)
     with eval_mode(model):
         parts = [
-            predicted(ask(model, unit(x.to(device), dtype))).cpu()
+            predicted(_finite(ask(model, unit(x.to(device), dtype)))).cpu()
             for x in (torch.split(images, batch_size) if len(images) else ())
         ]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
@@ -42,14 +44,15 @@ def corrupt_labels(
     The other class is uniform over the remaining ones. The same (CPU) generator state gives the
     same result.
     """
+    share, classes = real("share", share), whole("classes", classes, least=2)
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], got {share}; half of the labels is share=0.5")
-    if classes < 2 or bool(((labels < 0) | (labels >= classes)).any()):
+    if bool(((labels < 0) | (labels >= classes)).any()):
         raise ValueError(f"labels must lie in [0, {classes}) with at least 2 classes")
     wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
     shift = torch.randint(1, classes, (len(wrong),), generator=generator)
     out, wrong, shift = labels.clone(), wrong.to(labels.device), shift.to(labels.device)
-    out[wrong] = (labels[wrong] + shift) % classes
+    out[wrong] = ((labels[wrong] + shift) % classes).to(out.dtype)
     return out
 
 
@@ -62,7 +65,7 @@ def implied_weight(n: int, n_tilde: int, *, fraction: float = 0.5) -> float:
     >>> implied_weight(50_000, 500_000)
     0.1
     """
-    _check_fraction(fraction)
+    fraction = _check_fraction(fraction)
     if n < 1 or n_tilde < 1:
         raise ValueError(f"both sets need an image, got n = {n} and n_tilde = {n_tilde}")
     return fraction / (1 - fraction) * n / n_tilde
@@ -82,7 +85,12 @@ def self_training(
     (N, C, H, W), uint8 or float in [0, 1], and their `labels` (N,) are those from step 2;
     `augment` is for them, as `fit` augments the labelled ones only.
     """
-    _check_fraction(fraction)
+    fraction = _check_fraction(fraction)
+    if len(labels) and not labels.dtype.is_floating_point and int(labels.min()) < -1:
+        raise ValueError(
+            f"labels must be class numbers, or -1 and +1 for scores, got {int(labels.min())}; "
+            "leave images without a label out"
+        )
     if len(images) != len(labels) or len(labels) == 0:
         raise ValueError(
             f"self_training wants one label for each image and at least one of them, got "
@@ -133,9 +141,16 @@ def mixed_size(labelled: int, *, fraction: float) -> int:
     return labelled + round(labelled * fraction / (1 - fraction))
 
 
-def _check_fraction(fraction: float) -> None:
+def _finite(logits: Tensor) -> Tensor:
+    check_finite(logits)
+    return logits
+
+
+def _check_fraction(fraction: float) -> float:
+    fraction = real("fraction", fraction)
     if not 0 <= fraction < 1:
         raise ValueError(
             f"fraction must lie in [0, 1), the unlabelled share of a batch, got {fraction}; 0.5 is "
             "half and half"
         )
+    return fraction

@@ -6,9 +6,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from robustnb.attacks.losses import kl
+from robustnb.attacks.losses import cross_entropy, kl
 from robustnb.models.ask import ask
 from robustnb.scalars import finite
 from robustnb.training.objectives import Objective, full_precision
@@ -39,9 +38,9 @@ def stability_loss(
     each; the gradient flows through p(x) as well as through p(x').
     """
     if beta == 0:
-        return F.cross_entropy(full_precision(ask(model, x)), y)
+        return cross_entropy(full_precision(ask(model, x)), y).mean()
     device = x.device if generator is None else generator.device
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
     logits_noisy = full_precision(ask(model, (x + sigma * noise).clamp(0, 1)))
     logits = full_precision(ask(model, x))
-    return F.cross_entropy(logits, y) + beta * kl(logits, logits_noisy).mean()
+    return cross_entropy(logits, y).mean() + beta * kl(logits, logits_noisy).mean()

@@ -23,9 +23,16 @@ from robustnb.models.ask import place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.progress import Progress, progress
 from robustnb.resume import path_of
-from robustnb.scalars import finite, whole
+from robustnb.scalars import finite, real, whole
 from robustnb.training.augment import Augment
-from robustnb.training.checkpoint import State, fingerprint, restore, save, starting_facts
+from robustnb.training.checkpoint import (
+    State,
+    check_can_be_saved,
+    fingerprint,
+    restore,
+    save,
+    starting_facts,
+)
 from robustnb.training.checks import check_last_batch, check_training
 from robustnb.training.memory_format import choose_channels_last
 from robustnb.training.objectives import Objective
@@ -113,8 +120,7 @@ def fit(
     )  # fmt: skip
     check_training(model, images, labels, generator)
     plan.check_size(len(labels))
-    if plan.steps(len(labels)) * plan.batch_size > len(labels):
-        check_last_batch(model, objective, images, labels, len(labels) % plan.batch_size)
+    check_last_batch(model, objective, images, labels, plan.last_batch(len(labels)))
     automatic = plan.channels_last == "auto"
     if automatic:
         first, steps = slice(0, plan.batch_size), plan.epochs * plan.steps(len(labels))
@@ -144,6 +150,7 @@ def _train(
     state = State(model, plan.descent(model), generator)
     history, settings = History(), {}
     if checkpoint is not None:
+        check_can_be_saved(model)
         settings = {**plan.settings(images, labels, generator), **starting_facts(model, checkpoint)}
         history = History.from_json(restore(checkpoint, state, settings) or asdict(history))
     images, labels = images.to(device), labels.to(device)
@@ -231,6 +238,11 @@ class _Plan:
         plain = {item.name: describe(getattr(self, item.name)) for item in fields(self)}
         return {**plain, "data": fingerprint(images, labels), "seed": generator.initial_seed()}
 
+    def last_batch(self, size: int) -> int:
+        """How many examples the smallest batch of an epoch holds."""
+        whole = self.steps(size) * self.batch_size <= size
+        return self.batch_size if whole else size % self.batch_size
+
     def steps(self, size: int) -> int:
         """Steps in an epoch over `size` examples."""
         whole = size // self.batch_size if self.drop_last else math.ceil(size / self.batch_size)
@@ -259,7 +271,7 @@ def _epoch(
         x = unit(x, dtype)
         if plan.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        rate = plan.lr * plan.schedule(finished + step / steps)
+        rate = real("the schedule's factor", plan.schedule(finished + step / steps)) * plan.lr
         total += _step(plan, net, state.optimizer, x, y, noise, rate) * len(y)
         seen += len(y)
         bar.advance()
@@ -287,6 +299,11 @@ def _step(
     # without the cache: a weight cast while no gradient is wanted would be reused where one is
     with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.amp, cache_enabled=False):
         loss = plan.objective(net, x, y, noise)
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss has no gradient with respect to the parameters; the model or the objective "
+            "detaches (no_grad, .detach(), .argmax(), numpy)"
+        )
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()

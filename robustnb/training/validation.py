@@ -26,6 +26,7 @@ def train_val_split(
 
     The order of the data is kept within each part.
     """
+    size = whole("size", size)
     if not 0 < size < len(labels):
         raise ValueError(f"size must lie in [1, {len(labels) - 1}] to leave both parts, got {size}")
     held = torch.zeros(len(labels), dtype=torch.bool)
