@@ -74,8 +74,6 @@ def test_a_subset_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize("size", [0, -1, 11])
 def test_a_size_that_cannot_be_drawn_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=r"size must be (from 1 to the 10|an integer >= 1)"):
-        ValueError, match=r"size must be (from 1 to the 10 examples|an integer >= 1)"
-    ):
         subset(torch.arange(10), torch.arange(10), size=size, generator=generator())
 
 
