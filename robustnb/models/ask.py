@@ -52,7 +52,7 @@ def check_form(logits: Any, count: int) -> None:
 
 def check_finite(logits: Tensor) -> None:
     """Refuse logits that are NaN or infinite."""
-    if math.isfinite(float(logits.detach().sum())):  # one operation where all is well; a sum may overflow
+    if math.isfinite(float(logits.detach().sum())):  # in one operation; a sum may overflow
         return
     if not bool(torch.isfinite(logits).all()):
         raise ValueError(
