@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -122,8 +123,9 @@ class ModelQueries:
         with torch.no_grad():
             hit = misclassified(logits, y)
             grad, largest = usable(raw)
-            self.broken += int((~largest.isfinite()).sum())
-            self.zero += int(((largest == 0) & ~hit).sum())
+            if not bool(((largest > 0) & (largest < math.inf)).all()):
+                self.broken += int((~largest.isfinite()).sum())
+                self.zero += int(((largest == 0) & ~hit).sum())
             return Answer(value.detach(), hit, grad, logits.detach())
 
 
@@ -156,7 +158,7 @@ def usable(grad: Tensor) -> tuple[Tensor, Tensor]:
     (tensor([[0., 1.]]), tensor([nan]))
     """
     largest = grad.abs().flatten(1).amax(1)
-    finite = bool(largest.isfinite().all())
+    finite = bool((largest < math.inf).all())
     return grad if finite else grad.nan_to_num(0.0, 0.0, 0.0), largest
 
 
