@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustnb import identity
+from robustnb.identity_tree import unchanged
 from robustnb.models.ask import ask
 from robustnb.models.modes import Model, eval_mode
 from robustnb.provenance import digest
@@ -20,15 +21,17 @@ def facts_of(model: Model, x: Tensor, *, clip: Clip = (0.0, 1.0)) -> dict[str, A
     """Class, code and attributes, weights, and the answers and gradients at fixed images.
 
     x: images (N, ...) of the kind the model will be asked about; a few of them, noise and the ends
-    of `clip` are the fixed images. Attributes that change by asking (a counter) do not count.
-    Raises UnknownIdentity if code or attributes cannot be read.
+    of `clip` are the fixed images. What changes by asking (a counter, a cache) does not count, and
+    what is filled by the first asking counts as it is then. Raises UnknownIdentity if code or
+    attributes cannot be read.
     """
+    probe = _probe(x, clip) if len(x) else x
+    answers = _answers(model, probe) if len(x) else []  # fills what is filled at first use
     before, weights = identity.settings(model), identity.weights(model)
-    answers = _answers(model, _probe(x, clip)) if len(x) else []
-    after = identity.settings(model)
-    kept = {name: value for name, value in before.items() if after.get(name) == value}
+    if len(x):
+        _answers(model, probe[1:])  # another number of images, as caches go by it
     return {
-        "the model (code and settings)": digest(kept),
+        "the model (code and settings)": digest(unchanged(before, identity.settings(model))),
         "the model (weights)": weights if weights == identity.weights(model) else "change by use",
         "the model (answers)": answers,
     }
