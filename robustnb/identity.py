@@ -228,7 +228,7 @@ class _Reader:
 
     def function(self, value: types.FunctionType) -> Any:
         made = value.__code__
-        library = in_library(code.home(value) or "__main__")
+        library = in_library(code.home(value))
         name = f"{code.home(value)}.{made.co_qualname}" if library else name_of(value)
         if library and "<locals>" not in made.co_qualname:
             return name

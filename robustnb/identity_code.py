@@ -34,7 +34,7 @@ def name_of(value: Any) -> str:
 
 def home(function: types.FunctionType) -> str:
     """The module whose code a function is, whatever functools.wraps copied onto it."""
-    return str(function.__globals__.get("__name__", ""))
+    return str(function.__globals__.get("__name__", "__main__"))
 
 
 def compiled_from(function: types.FunctionType) -> Any:
@@ -187,11 +187,11 @@ def _is_installed(place: str) -> bool:
 
 def in_library(module: str | None) -> bool:
     """Whether a module is built in or installed, and so known by its name and version."""
-    if module is None:
-        return True
+    if module is None or module == "__main__":
+        return module is None
     top = module.partition(".")[0]
     if top == "robustnb" or top in sys.stdlib_module_names:
-        return module != "__main__"
+        return True
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
     places = [file] if file else list(getattr(loaded, "__path__", ()))

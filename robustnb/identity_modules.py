@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustnb.identity_code import home, in_library, name_of
 from robustnb.provenance import digest
 
 Read = Callable[[Any], Any]
@@ -78,7 +80,8 @@ def traced_facts(module: torch.fx.GraphModule, read: Read) -> Iterator[tuple[str
     used = {}
     for node in module.graph.nodes:
         if node.op == "call_function":
-            used[str(node.name)] = node.target
+            users = isinstance(node.target, FunctionType) and not in_library(home(node.target))
+            used[str(node.name)] = node.target if users else name_of(node.target)
         elif node.op == "get_attr":
             value: Any = module
             for name in str(node.target).split("."):

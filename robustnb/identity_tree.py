@@ -49,12 +49,20 @@ def leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path or "function", tree
 
 
-def unchanged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are the same in both; a container that grew is left out whole."""
-    changed = {name for name in before.keys() | after if before.get(name) != after.get(name)}
-    grown = tuple(f"{name.removesuffix(_KEYS)}[" for name in changed if name.endswith(_KEYS))
-    kept = before.keys() - changed
-    return {name: before[name] for name in kept if not name.startswith(grown)}
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """The paths of values that differ, or that only one has."""
+    return {name for name in before.keys() | after if before.get(name) != after.get(name)}
+
+
+def without(values: Mapping[str, Any], paths: set[str]) -> dict[str, Any]:
+    """The values that are not at these paths; a container that changed its size is left out whole.
+
+    >>> without({"cache:keys": 1, "cache[0]": 5, "eps": 0.1}, {"cache:keys"})
+    {'eps': 0.1}
+    """
+    grown = tuple(f"{name.removesuffix(_KEYS)}[" for name in paths if name.endswith(_KEYS))
+    kept = {name: value for name, value in values.items() if not name.startswith(grown)}
+    return {name: value for name, value in kept.items() if name not in paths}
 
 
 def text_of(value: Any) -> str:

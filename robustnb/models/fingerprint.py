@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustnb import identity
-from robustnb.identity_tree import unchanged
+from robustnb.identity_tree import changed, without
 from robustnb.models.ask import ask
 from robustnb.models.modes import Model, eval_mode
 from robustnb.provenance import digest
 
 _NOISE, _SEED, _DIRECTIONS = 8, 20_140_000, 4
 Clip = tuple[float, float] | None
+# By the number of each model of this process that was asked: the settings that changed by it.
+_changed: dict[int, tuple[Callable[[], Any], set[str]]] = {}
 
 
 def facts_of(model: Model, x: Tensor, *, clip: Clip = (0.0, 1.0)) -> dict[str, Any]:
@@ -30,11 +35,25 @@ def facts_of(model: Model, x: Tensor, *, clip: Clip = (0.0, 1.0)) -> dict[str, A
     before, weights = identity.settings(model), identity.weights(model)
     if len(x):
         _answers(model, probe[1:])  # another number of images, as caches go by it
+    volatile = _volatile(model, changed(before, identity.settings(model)))
     return {
-        "the model (code and settings)": digest(unchanged(before, identity.settings(model))),
+        "the model (code and settings)": digest(without(before, volatile)),
         "the model (weights)": weights if weights == identity.weights(model) else "change by use",
         "the model (answers)": answers,
     }
+
+
+def _volatile(model: Model, paths: set[str]) -> set[str]:
+    """These settings change by asking, and those that did when this object was asked before.
+
+    A cache that has been filled does not change any more.
+    """
+    key = id(model)
+    known, so_far = _changed.get(key, (lambda: None, set()))
+    paths = paths | so_far if known() is model else paths
+    with contextlib.suppress(TypeError):  # an object without weak references
+        _changed[key] = weakref.ref(model, lambda _: _changed.pop(key, None)), paths
+    return paths
 
 
 def _probe(x: Tensor, clip: Clip) -> Tensor:
