@@ -104,6 +104,7 @@ def scripted(scale):
 
 
 def parametrized(scale):
+    torch.manual_seed(0)
     kind = type("Linear", (nn.Linear,), {"scale": scale, "__module__": "users"})
     return torch.nn.utils.parametrizations.weight_norm(kind(2, 2))
 
@@ -121,7 +122,7 @@ def metaclass(value):
 MAKES = {
     "wraps of a library's function": wrapped,
     "a function's attribute": with_attribute,
-    "a library's closure": get_ema_multi_avg_fn,
+    "a library's closure": lambda v: get_ema_multi_avg_fn(v / 4),
     "a bound method of C code": lambda v: {0: v}.get,
     "a tensor's method": lambda v: torch.tensor([v]).matmul,
     "a cached property": lambda v: of_class(k=functools.cached_property(lambda self: v)),
