@@ -8,39 +8,46 @@ object of a compiled extension), `UnknownIdentity` says how to name the thing.
 
 from __future__ import annotations
 
-import dis
+import copyreg
 import enum
+import functools
 import hashlib
-import json
 import logging
+import math
 import numbers
-import re
-import site
-import sys
-import sysconfig
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustnb import identity_code as code
+from robustnb.identity_code import in_library, name_of
+from robustnb.identity_modules import is_compiled, parameters_of, script_facts, traced_facts
+from robustnb.identity_tree import Pairs, Parts, leaves, short, text_of
 from robustnb.provenance import digest
 from robustnb.tensorfile import weights_digest
 
 _PLAIN = (bool, int, float, str)
+_BUILT_IN = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset)
 # What every module has and what its weights and children say already.
-_MODULE_STATE = frozenset(nn.Module().__dict__) | {"training"}
+_MODULE_STATE = frozenset(nn.Module().__dict__) | {"training", "_compiled_call_impl"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _NO_ANSWER = (logging.Logger, type(threading.Lock()), type(threading.RLock()))  # decide nothing
 _NO_CODE = frozenset(
     ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__",
      "__abstractmethods__", "_abc_impl", "__annotations__", "__annotate_func__")
 )  # fmt: skip
+_OF_C_CODE = (
+    types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodDescriptorType,
+    types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+)  # fmt: skip
+_METHODS_OF_C_CODE = (types.BuiltinFunctionType, types.MethodWrapperType)
 
 
 class UnknownIdentity(TypeError):
@@ -86,185 +93,23 @@ def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def describe(value: Any, *, opaque: bool = False) -> Any:
     """JSON values that are equal for things that do the same; functions and objects as digests.
 
-    Raises UnknownIdentity for what cannot be read; with `opaque` its class stands in for it.
+    Raises UnknownIdentity for what cannot be read; with `opaque` its class stands in for it, and
+    attributes that were set on functions do not count.
     """
-    return _Reader(opaque).read(value)
+    return short(_Reader(opaque).read(value))
 
 
 def settings(model: Callable[..., Any]) -> dict[str, Any]:
     """What decides a model's answers beside its weights, in JSON values by path.
 
-    Paths are such as "layer1.scale" (an attribute) or "eps" (a variable that a function closes
-    over); UnknownIdentity if something cannot be read.
+    Paths are such as "layer1.scale" (an attribute) or "closure.eps" (a variable that a function
+    closes over), and go down to single numbers; the path that ends in ":keys" says what a list or
+    dictionary holds. UnknownIdentity if something cannot be read.
     """
-    return dict(_Reader(opaque=False).settings(model))
-
-
-class _Reader:
-    """One walk; an object that was met before is its number, so that circles end."""
-
-    def __init__(self, opaque: bool) -> None:
-        self.opaque = opaque
-        self.met: dict[int, int] = {}
-        self.alive: list[Any] = []  # so that no number is given twice
-
-    def settings(self, model: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(model, _NamedFunction | _NamedModule):
-            yield "name", model.name
-        elif isinstance(model, nn.Module):
-            yield from self.module_settings(model)
-        elif isinstance(model, types.FunctionType) and not _in_library(model.__module__):
-            self.meet(model)
-            yield "code", self.code(model.__code__, model.__globals__)
-            yield "defaults", self.read([model.__defaults__, model.__kwdefaults__])
-            for name, cell in zip(model.__code__.co_freevars, model.__closure__ or (), strict=True):
-                yield name, self.read(_cell(cell))
-        elif not _in_library(type(model).__module__) and _attributes(model) is not None:
-            self.meet(model)
-            yield "class", self.read(type(model))
-            for name, item in sorted((_attributes(model) or {}).items()):
-                yield name, self.read(item)
-        else:
-            yield "function", self.read(model)
-
-    def meet(self, value: Any) -> None:
-        self.met[id(value)] = len(self.met)
-        self.alive.append(value)
-
-    def read(self, value: Any) -> Any:
-        if isinstance(value, np.generic):
-            value = value.item()
-        if value is None or type(value) in _PLAIN:
-            return value
-        if isinstance(value, Tensor | np.ndarray):
-            return _of_array(value)
-        if isinstance(value, enum.Enum):
-            return f"{type(value).__qualname__}.{value.name}"
-        if isinstance(value, bytes | bytearray):
-            return hashlib.sha256(value).hexdigest()
-        if isinstance(value, torch.dtype | torch.device | PurePath | numbers.Complex):
-            return str(value)
-        if id(value) in self.met:
-            return f"met {self.met[id(value)]}"
-        self.meet(value)
-        return self.compound(value)
-
-    def compound(self, value: Any) -> Any:
-        if isinstance(value, _NamedFunction | _NamedModule):
-            return {"name": value.name}
-        if isinstance(value, _NO_ANSWER):
-            return _name(type(value))
-        if isinstance(value, torch.Generator):
-            return weights_digest({"state": value.get_state()})
-        if isinstance(value, nn.Module):
-            return digest([dict(self.module_settings(value)), weights(value)])
-        if isinstance(value, Mapping):
-            return {self.key(key): self.read(item) for key, item in value.items()}
-        if isinstance(value, set | frozenset):
-            return sorted((self.read(item) for item in value), key=_text)
-        if isinstance(value, tuple | list):
-            return [self.read(item) for item in value]
-        if isinstance(value, partial):
-            words = {name: self.read(item) for name, item in sorted(value.keywords.items())}
-            return {"function": self.read(value.func), **_some(arguments=self.read(value.args)),
-                    **words}  # fmt: skip
-        return self.callable_or_object(value)
-
-    def callable_or_object(self, value: Any) -> Any:
-        inner = getattr(value, "_torchdynamo_orig_callable", None)
-        if inner is not None:
-            return self.read(inner)
-        if isinstance(value, types.MethodType):
-            return {"function": self.read(value.__func__), "self": self.read(value.__self__)}
-        if isinstance(value, types.FunctionType):
-            return self.function(value)
-        if isinstance(value, type):
-            return self.cls(value)
-        if isinstance(value, types.ModuleType):
-            return f"module {value.__name__}"
-        if isinstance(value, types.BuiltinFunctionType | types.BuiltinMethodType | np.ufunc):
-            return _name(value)
-        return self.object(value)
-
-    def function(self, value: types.FunctionType) -> Any:
-        name = _name(value)
-        if _in_library(value.__module__):
-            return name
-        closed = [_cell(cell) for cell in value.__closure__ or ()]
-        parts = [
-            self.code(value.__code__, value.__globals__), [self.read(item) for item in closed],
-            self.read(value.__defaults__), self.read(value.__kwdefaults__),
-        ]  # fmt: skip
-        return f"{name} {digest(parts)[:16]}"
-
-    def code(self, code: types.CodeType, scope: Mapping[str, Any]) -> list[Any]:
-        constants = [
-            self.code(item, scope) if isinstance(item, types.CodeType) else self.constant(item)
-            for item in code.co_consts
-        ]
-        reads = {name: self.read(item) for name, item in _globals_read(code, scope)}
-        return [code.co_code.hex(), constants, list(code.co_names), reads]
-
-    def constant(self, value: Any) -> Any:
-        return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-
-    def cls(self, value: type) -> Any:
-        if _in_library(value.__module__):
-            return _name(value)
-        own = {
-            name: self.member(item)
-            for name, item in sorted(vars(value).items())
-            if name not in _NO_CODE
-        }
-        return f"{_name(value)} {digest([own, [self.read(base) for base in value.__bases__]])[:16]}"
-
-    def member(self, item: Any) -> Any:
-        """What a class holds under a name; descriptors made by C code go by their kind."""
-        if isinstance(item, property):
-            return [self.read(part) for part in (item.fget, item.fset)]
-        inner = getattr(item, "__func__", item)
-        if not isinstance(inner, types.FunctionType) and hasattr(inner, "__get__"):
-            return _name(type(inner))
-        return self.read(inner)
-
-    def object(self, value: Any) -> Any:
-        kind, state = type(value), _attributes(value)
-        held = {name: self.read(item) for name, item in (state or {}).items()}
-        if state is not None and not _pickles_its_own_way(kind):
-            return digest([self.read(kind), held])
-        try:
-            parts = value.__reduce_ex__(2)  # what pickle would write
-        except Exception as error:
-            if self.opaque or state:
-                return f"opaque {_name(kind)} {digest(held) if held else ''}".rstrip()
-            raise UnknownIdentity(
-                f"what {_name(kind)} does cannot be read from its code and state, so saved work "
-                "could be taken for another's; name it: robustnb.identity.named(model, "
-                '"a name of its own")'
-            ) from error
-        parts = parts if isinstance(parts, str) else [self.read(part) for part in parts]
-        return digest([parts, held])
-
-    def key(self, key: Any) -> str:
-        return key if isinstance(key, str) else _text(self.read(key))
-
-    def module_settings(self, model: nn.Module) -> Iterator[tuple[str, Any]]:
-        model = getattr(model, "_orig_mod", model)  # torch.compile keeps the module it was given
-        for module in model.modules():
-            self.meet(module)
-        for path, module in model.named_modules():
-            prefix = f"{path}." if path else ""
-            yield f"{prefix}class", self.read(type(module))
-            if isinstance(module, torch.jit.ScriptModule):
-                yield f"{prefix}graph", _of_graph(module)
-                continue
-            for name, item in sorted(vars(module).items()):
-                if name not in _MODULE_STATE:
-                    yield prefix + name, self.read(item)
-            for name in _HOOKS:
-                hooks = getattr(module, name, None)
-                if hooks:
-                    yield prefix + name, [self.read(hook) for hook in hooks.values()]
+    reader = _Reader(opaque=False)
+    if isinstance(model, nn.Module) and not isinstance(model, _NamedModule):
+        return dict(leaves(dict(reader.module_settings(model)), ""))
+    return dict(leaves(reader.read(model), ""))
 
 
 def weights(model: Callable[..., Any]) -> str:
@@ -275,100 +120,243 @@ def weights(model: Callable[..., Any]) -> str:
     return weights_digest(tensors | dict(model.named_buffers(remove_duplicate=False)))
 
 
-def _of_array(value: Tensor | np.ndarray[Any, Any]) -> Any:
-    if isinstance(value, np.ndarray):
+class _Reader:
+    """One walk; an object that was met before is the path where it was, so that circles end."""
+
+    def __init__(self, opaque: bool) -> None:
+        self.opaque = opaque
+        self.of_functions = not opaque
+        self.met: dict[int, str] = {}
+        self.alive: list[Any] = []  # so that no number is given twice
+        self.path: list[str] = []
+
+    def meet(self, value: Any, below: str = "") -> None:
+        self.met.setdefault(id(value), ".".join([*self.path, *filter(None, [below])]))
+        self.alive.append(value)
+
+    def at(self, name: str, value: Any) -> Any:
+        self.path.append(name)
+        try:
+            return self.read(value)
+        finally:
+            self.path.pop()
+
+    def each(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.at(name, values[name]) for name in sorted(values)}
+
+    def read(self, value: Any) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or type(value) in _PLAIN:
+            infinite = type(value) is float and not math.isfinite(value)
+            return f"float {value}" if infinite else value
+        if isinstance(value, Tensor | np.ndarray):
+            return self.array(value)
+        if type(value) in (bytes, bytearray):
+            return hashlib.sha256(value).hexdigest()
+        if isinstance(value, torch.dtype | torch.device | PurePath):
+            return str(value)
+        if isinstance(value, numbers.Complex) and in_library(type(value).__module__):
+            return str(value)
+        if type(value) is tuple:  # one without values is the same object everywhere
+            return self.items(value)
+        if id(value) in self.met:
+            return f"same as {self.met[id(value)] or 'the whole'}"
+        self.meet(value)
+        return self.compound(value)
+
+    def array(self, value: Tensor | np.ndarray[Any, Any]) -> Any:
+        if isinstance(value, Tensor):
+            return value.item() if value.ndim == 0 else weights_digest({"tensor": value})
         if value.dtype.hasobject:
-            return [describe(item) for item in value.ravel().tolist()]
+            return self.items(value.ravel().tolist())
         form = f"{value.dtype} {value.shape}".encode()
         return hashlib.sha256(form + np.ascontiguousarray(value).tobytes()).hexdigest()
-    return value.item() if value.ndim == 0 else weights_digest({"tensor": value})
 
+    def items(self, values: list[Any] | tuple[Any, ...]) -> list[Any]:
+        return [self.at(f"[{number}]", item) for number, item in enumerate(values)]
 
-def _of_graph(module: torch.jit.ScriptModule) -> list[Any]:
-    """A scripted module's operations and the tensors that freezing wrote into them."""
-    graph: Any = module.inlined_graph
-    tensors = [
-        _of_array(node.t("value"))
-        for node in graph.findAllNodes("prim::Constant", True)
-        if node.hasAttribute("value") and node.kindOf("value") == "t"
-    ]
-    plain = [line.partition(" # ")[0] for line in str(graph).splitlines()]  # source locations
-    lines = [re.sub(r"___torch_mangle_\d+", "", line) for line in plain]  # counts compilations
-    return [digest(lines), tensors]
+    def pairs(self, values: Mapping[Any, Any]) -> Pairs:
+        keys = [(self.at("key", key), item) for key, item in values.items()]
+        return Pairs([key, self.at(f"[{text_of(key)}]", item)] for key, item in keys)
 
+    def compound(self, value: Any) -> Any:
+        kind = type(value)
+        if isinstance(value, _NamedFunction | _NamedModule):
+            return {"name": value.name}
+        if isinstance(value, _NO_ANSWER):
+            return name_of(kind)
+        if isinstance(value, torch.Generator):
+            return weights_digest({"state": value.get_state()})
+        if isinstance(value, nn.Module):
+            return self.module(value)
+        if isinstance(value, enum.Enum):
+            return Parts(value.name, self.each({"class": kind, "value": value.value}))
+        if isinstance(value, weakref.ReferenceType):
+            return self.at("referent", value())
+        if kind in (dict, types.MappingProxyType):
+            return self.pairs(value)
+        if kind in (set, frozenset):
+            return sorted((self.at("[]", item) for item in value), key=text_of)
+        if kind is list:
+            return self.items(value)
+        if kind is functools.partial:
+            arguments = {"positional arguments": value.args} if value.args else {}
+            return self.each({"partial of": value.func, **arguments, **value.keywords})
+        return self.callable_or_object(value)
 
-def _globals_read(code: types.CodeType, scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each global that the code reads and, of a module that is no library, what it takes there."""
-    steps = list(dis.get_instructions(code))
-    for step, after in zip(steps, [*steps[1:], None], strict=True):
-        if step.opname not in ("LOAD_GLOBAL", "LOAD_NAME") or step.argval not in scope:
-            continue
-        found, name = scope[step.argval], str(step.argval)
-        if isinstance(found, types.ModuleType) and not _in_library(found.__name__):
-            if after is not None and after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                yield f"{name}.{after.argval}", getattr(found, str(after.argval), None)
+    def callable_or_object(self, value: Any) -> Any:
+        if isinstance(value, types.MethodType):
+            return self.each({"function": value.__func__, "self": value.__self__})
+        if isinstance(value, types.FunctionType):
+            compiled = code.compiled_from(value)
+            return self.function(value) if compiled is None else self.read(compiled)
+        if isinstance(value, torch.jit.ScriptFunction):
+            return Parts("script function", dict(script_facts(value, self.read)))
+        if isinstance(value, type):
+            return self.cls(value)
+        if isinstance(value, types.ModuleType):
+            return self.python_module(value)
+        if isinstance(value, _METHODS_OF_C_CODE):
+            owner = getattr(value, "__self__", None)
+            if owner is None or isinstance(owner, types.ModuleType):
+                return name_of(value)
+            return self.each({"method": value.__name__, "self": owner})
+        if isinstance(value, np.ufunc):
+            return name_of(value)
+        return self.object(value)
+
+    def function(self, value: types.FunctionType) -> Any:
+        made = value.__code__
+        library = in_library(code.home(value))
+        name = f"{code.home(value)}.{made.co_qualname}" if library else name_of(value)
+        if library and "<locals>" not in made.co_qualname:
+            return name
+        closed = zip(made.co_freevars, value.__closure__ or (), strict=True)
+        parts: dict[str, Any] = {
+            "closure": {name: code.cell_value(cell) for name, cell in closed},
+            "defaults": value.__defaults__, "keyword defaults": value.__kwdefaults__,
+        }  # fmt: skip
+        read: dict[str, Any] = {"code": digest(code.instructions(made))}
+        if not library:
+            parts["globals"] = code.names_read(made, value.__globals__)
+            parts["attributes"] = code.function_attributes(value) if self.of_functions else {}
+        for part, held in parts.items():
+            read[part] = self.below(part, held) if isinstance(held, dict) else self.at(part, held)
+        return Parts(name, {part: item for part, item in read.items() if item})
+
+    def below(self, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        self.path.append(part)
+        try:
+            return self.each(values)
+        finally:
+            self.path.pop()
+
+    def python_module(self, value: types.ModuleType) -> Any:
+        name = f"module {value.__name__}"
+        if in_library(value.__name__):
+            return name
+        held = {name: item for name, item in vars(value).items() if not name.startswith("__")}
+        opaque, self.opaque = self.opaque, True  # whatever else the file holds
+        try:
+            return Parts(name, self.each(held))
+        finally:
+            self.opaque = opaque
+
+    def cls(self, value: type) -> Any:
+        name = name_of(value)
+        if in_library(value.__module__):
+            own = [base for base in value.__mro__ if not in_library(base.__module__)]
+            return Parts(name, {"bases": self.items(own)}) if own else name
+        held = {name: item for name, item in vars(value).items() if name not in _NO_CODE}
+        parts = {f".{name}": self.member(f".{name}", held[name]) for name in sorted(held)}
+        parts["bases"] = self.items(value.__bases__)
+        if not in_library(type(value).__module__):
+            parts["metaclass"] = self.at("metaclass", type(value))
+        return Parts(name, parts)
+
+    def member(self, name: str, item: Any) -> Any:
+        """What a class holds under a name; descriptors made by C code go by their kind."""
+        if isinstance(item, _OF_C_CODE):
+            return name_of(type(item))
+        if isinstance(item, property):
+            return self.at(name, (item.fget, item.fset))
+        if isinstance(item, staticmethod | classmethod):
+            return [type(item).__name__, self.at(name, item.__func__)]
+        if type(item) is functools.cached_property:
+            return ["cached_property", self.at(name, item.func)]
+        return self.at(name, item)
+
+    def object(self, value: Any) -> Any:
+        kind, state = type(value), code.attributes(value)
+        inner = self.built_in(value)
+        if inner is None and (state is None or code.pickles_its_own_way(kind)):
+            return self.pickled(value, state or {})
+        return Parts(name_of(kind), {"its class": self.at("its class", kind), **(inner or {}),
+                                      **self.each(state or {})})  # fmt: skip
+
+    def built_in(self, value: Any) -> dict[str, Any] | None:
+        """What an object of a class derived from list, dict or str holds as one of these."""
+        base = next((base for base in _BUILT_IN if isinstance(value, base)), None)
+        if base is None:
+            return None
+        if base is dict:
+            factory = getattr(value, "default_factory", None)
+            made = {"default factory": self.at("default factory", factory)} if factory else {}
+            return {"its items": self.pairs(dict(value.items())), **made}
+        plain: Any = base.__str__(value) if base is str else base(value)
+        return {"its items": self.at("its items", plain)}
+
+    def pickled(self, value: Any, state: Mapping[str, Any]) -> Any:
+        kind, held = type(value), self.each(state)
+        try:  # what pickle would write
+            reduce = copyreg.dispatch_table.get(kind)
+            parts: Any = reduce(value) if reduce else value.__reduce_ex__(2)
+        except Exception as error:
+            if self.opaque or state:
+                return f"opaque {name_of(kind)} {digest(held) if held else ''}".rstrip()
+            raise UnknownIdentity(
+                f"what {name_of(kind)} does cannot be read from its code and state, so saved work "
+                "could be taken for another's; name it: robustnb.identity.named(model, "
+                '"a name of its own")'
+            ) from error
+        read = parts if isinstance(parts, str) else self.items(parts)
+        return Parts(name_of(kind), {"pickled": read, **held})
+
+    def module(self, value: nn.Module) -> Any:
+        parts = dict(self.module_settings(value))
+        modes = [getattr(module, "training", None) for module in value.modules()]
+        more = {"training modes": modes, "weights": weights(value)}
+        return Parts(name_of(type(value)), {**parts, **more})
+
+    def module_settings(self, model: nn.Module) -> Iterator[tuple[str, Any]]:
+        for path, module in model.named_modules():
+            self.meet(module, path)
+        seen: dict[int, str] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            prefix = f"{path}." if path else ""
+            if seen.setdefault(id(module), path) != path:
+                yield f"{prefix}same as", seen[id(module)]
+                continue
+            yield from ((prefix + name, item) for name, item in parameters_of(module, seen, prefix))
+            for name, item in self.one_module(module, prefix):
+                yield prefix + name, item
+            for name in _HOOKS:
+                hooks = vars(module).get(name)
+                if hooks:
+                    yield prefix + name, self.at(prefix + name, list(hooks.values()))
+
+    def one_module(self, module: nn.Module, prefix: str) -> Iterator[tuple[str, Any]]:
+        """The class and attributes of a module, without those of its children."""
+        if is_compiled(module):
+            yield "its class", "torch.compile"
+            return
+        yield "its class", self.at(f"{prefix}its class", type(module))
+        if isinstance(module, torch.jit.ScriptModule):
+            yield from script_facts(module, self.read)
+        elif isinstance(module, torch.fx.GraphModule):
+            yield from traced_facts(module, self.read)
         else:
-            yield name, found
-
-
-def _attributes(value: Any) -> Mapping[str, Any] | None:
-    """An object's attributes by name; None if its state is where Python cannot look."""
-    if hasattr(value, "__dict__"):
-        return dict(vars(value))
-    names = [name for base in type(value).__mro__ for name in _slots(base)]
-    known = {name: getattr(value, name) for name in names if hasattr(value, name)}
-    return known if names else None
-
-
-def _pickles_its_own_way(kind: type) -> bool:
-    """Whether a class says itself what pickle keeps, as those of C code do."""
-    plain = {"__reduce__": object.__reduce__, "__reduce_ex__": object.__reduce_ex__}
-    return any(getattr(kind, name) is not default for name, default in plain.items())
-
-
-def _slots(base: type) -> tuple[str, ...]:
-    named = vars(base).get("__slots__", ())
-    return (named,) if isinstance(named, str) else tuple(named)
-
-
-def _cell(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet given a value
-        return None
-
-
-def _name(value: Any) -> str:
-    module = getattr(value, "__module__", None) or "builtins"
-    return f"{module}.{getattr(value, '__qualname__', getattr(value, '__name__', repr(value)))}"
-
-
-def _some(**parts: Any) -> dict[str, Any]:
-    return {name: value for name, value in parts.items() if value}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-@cache
-def _library_folders() -> tuple[Path, ...]:
-    paths = sysconfig.get_paths()
-    named = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders = [*named, *site.getsitepackages(), Path(torch.__file__).parents[1]]
-    return tuple(Path(str(folder)).resolve() for folder in folders)
-
-
-@cache
-def _in_library(module: str | None) -> bool:
-    """Whether a module is built in or installed, and so known by its name and version."""
-    if module is None:
-        return True
-    if module.partition(".")[0] == "robustnb":
-        return True
-    if module == "__main__":
-        return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return module.partition(".")[0] in sys.builtin_module_names or module in sys.modules
-    return any(folder in Path(file).resolve().parents for folder in _library_folders())
+            own = {k: item for k, item in vars(module).items() if k not in _MODULE_STATE}
+            for name in sorted(own):
+                yield name, self.at(prefix + name, own[name])

@@ -98,7 +98,8 @@ class Experiment:
         def untrained() -> nn.Module:
             return copy.deepcopy(network).to(self.device)
 
-        recipe = {"name": name, "seed": self.seed, "offset": offset, **describe(given)}
+        described = {key: describe(value) for key, value in given.items()}
+        recipe = {"name": name, "seed": self.seed, "offset": offset, **described}
         by_recipe = named(train, "robustnb.training.fit as the recipe says")
         trained: nn.Module = train_or_load(recipe, untrained, by_recipe)[0]
         return trained.eval()

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustnb import identity
+from robustnb.identity_tree import changed, without
 from robustnb.models.ask import ask
 from robustnb.models.modes import Model, eval_mode
 from robustnb.provenance import digest
 
 _NOISE, _SEED, _DIRECTIONS = 8, 20_140_000, 4
 Clip = tuple[float, float] | None
+# By the number of each model of this process that was asked: the settings that changed by it.
+_changed: dict[int, tuple[Callable[[], Any], set[str]]] = {}
 
 
 def facts_of(model: Model, x: Tensor, *, clip: Clip = (0.0, 1.0)) -> dict[str, Any]:
     """Class, code and attributes, weights, and the answers and gradients at fixed images.
 
     x: images (N, ...) of the kind the model will be asked about; a few of them, noise and the ends
-    of `clip` are the fixed images. Attributes that change by asking (a counter) do not count.
-    Raises UnknownIdentity if code or attributes cannot be read.
+    of `clip` are the fixed images. What changes by asking (a counter, a cache) does not count, and
+    what is filled by the first asking counts as it is then. Raises UnknownIdentity if code or
+    attributes cannot be read.
     """
+    probe = _probe(x, clip) if len(x) else x
+    answers = _answers(model, probe) if len(x) else []  # fills what is filled at first use
     before, weights = identity.settings(model), identity.weights(model)
-    answers = _answers(model, _probe(x, clip)) if len(x) else []
-    after = identity.settings(model)
-    kept = {name: value for name, value in before.items() if after.get(name) == value}
+    if len(x):
+        _answers(model, probe[1:])  # another number of images, as caches go by it
+    volatile = _volatile(model, changed(before, identity.settings(model)))
     return {
-        "the model (code and settings)": digest(kept),
+        "the model (code and settings)": digest(without(before, volatile)),
         "the model (weights)": weights if weights == identity.weights(model) else "change by use",
         "the model (answers)": answers,
     }
+
+
+def _volatile(model: Model, paths: set[str]) -> set[str]:
+    """These settings change by asking, and those that did when this object was asked before.
+
+    A cache that has been filled does not change any more.
+    """
+    key = id(model)
+    known, so_far = _changed.get(key, (lambda: None, set()))
+    paths = paths | so_far if known() is model else paths
+    with contextlib.suppress(TypeError):  # an object without weak references
+        _changed[key] = weakref.ref(model, lambda _: _changed.pop(key, None)), paths
+    return paths
 
 
 def _probe(x: Tensor, clip: Clip) -> Tensor:
