@@ -39,6 +39,7 @@ _BUILT_IN = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set,
 _MODULE_STATE = frozenset(nn.Module().__dict__) | {"training", "_compiled_call_impl"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _NO_ANSWER = (logging.Logger, type(threading.Lock()), type(threading.RLock()))  # decide nothing
+_ONLY_CHECKS = "torch.export._unlift.GuardsFn"  # refuses images of another shape
 _NO_CODE = frozenset(
     ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__",
      "__abstractmethods__", "_abc_impl", "__annotations__", "__annotate_func__")
@@ -352,6 +353,8 @@ class _Reader:
             yield "its class", "torch.compile"
             return
         yield "its class", self.at(f"{prefix}its class", type(module))
+        if name_of(type(module)) == _ONLY_CHECKS:
+            return
         if isinstance(module, torch.jit.ScriptModule):
             yield from script_facts(module, self.read)
         elif isinstance(module, torch.fx.GraphModule):

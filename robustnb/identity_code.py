@@ -38,11 +38,9 @@ def home(function: types.FunctionType) -> str:
 
 
 def compiled_from(function: types.FunctionType) -> Any:
-    """What torch.compile or its `disable` was given, if it made this function; None for others."""
-    if not home(function).startswith("torch._dynamo."):
-        return None
-    held = vars(function)
-    return held.get("_torchdynamo_orig_callable", held.get("__wrapped__"))
+    """What torch.compile was given, if it made this function; None for any other function."""
+    made_by_torch = home(function).startswith("torch._dynamo.")
+    return vars(function).get("_torchdynamo_orig_callable") if made_by_torch else None
 
 
 def function_attributes(function: types.FunctionType) -> dict[str, Any]:
