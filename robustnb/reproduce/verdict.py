@@ -204,7 +204,7 @@ def _why_not(evidence: Evidence, text: str) -> tuple[str, float, str]:
     if max(part.sign * less.low, part.sign * less.high) >= 0:
         return TOO_SMALL, mde, text
     low, high = _value(part, less.low), _value(part, less.high)
-    size = _size(part, plan.effect)
+    size = _value(part, plan.effect).lstrip("+")
     return EXCLUDED, mde, f"{text}; ours minus the paper's {size}: 95 % interval {low} to {high}"
 
 
