@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ class FailedAudit:
 
 
 def failed_audit(runs: Sequence[RunData]) -> FailedAudit | None:
-    """The first failure among the runs' audits, with the worst over all of them; None if all held.
+    """The gravest failure among the runs' audits, one without a size first; None if all held.
 
     Where a curve over the attack's effort still falls, more effort is taken to lower the robust
     accuracy by as much again as the whole curve fell, in every network of the run that failed.
@@ -32,10 +33,10 @@ def failed_audit(runs: Sequence[RunData]) -> FailedAudit | None:
     failed = [audit for run in runs for audit in run.audits if not audit.get("ok")]
     if not failed:
         return None
-    why = str(failed[0].get("why") or failed[0].get("detail") or "no reason given")
     losses = [_loss(audit.get("value")) for audit in failed]
-    known = [loss for loss in losses if loss is not None]
-    return FailedAudit(why, max(known) if len(known) == len(losses) else None)
+    gravest = max(range(len(failed)), key=lambda i: math.inf if (x := losses[i]) is None else x)
+    why = failed[gravest].get("why") or failed[gravest].get("detail") or "no reason given"
+    return FailedAudit(str(why), losses[gravest])
 
 
 def _loss(models: Any) -> float | None:

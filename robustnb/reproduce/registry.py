@@ -120,6 +120,8 @@ def _problems(part: Part) -> Iterable[str]:
         if any(x is not None for x in (part.estimand, part.sign, part.margin, part.planned)):
             yield f"a {part.kind} takes no estimand, sign, margin or plan; remove them"
         return
+    if part.nearest is not None and "frontier" not in (part.estimand or {}):
+        yield "nearest says nothing beside an estimand that is no frontier; remove it"
     try:
         check_estimand(part.estimand)
         if part.nearest is not None:
@@ -152,6 +154,8 @@ def _plan_problems(part: Part) -> Iterable[str]:
         yield "planned needs an effect above 0, a power between 0 and 1, and the effect's reason"
     if part.kind == "equivalence" and plan.effect != part.margin:
         yield f"an equivalence is planned for its margin: effect: {part.margin}, got {plan.effect}"
+    if (plan.papers and part.kind != "direction") or plan.error < 0:
+        yield "planned: papers: true belongs to a direction, and its error is at least 0"
     told = part.not_at.get("laptop", "").startswith("power:")
     if plan.power is not None and told != (plan.power < ENOUGH_POWER):
         yield (

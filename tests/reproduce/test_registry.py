@@ -151,13 +151,18 @@ def test_a_part_that_could_not_be_judged_is_refused(tmp_path, part, message):
     assert "toy2020.yaml" in str(caught.value) and "C1" in str(caught.value)
 
 
+FRONTIER = {"frontier": {"curve": [["a", "b"], ["c", "d"]], "point": ["e", "f"]}}
+WRONG = {"title": "t", "estimand": {"middle": "a"}}
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [
         ({**DIRECTION, "theorem": "proved"}, "says nothing for a direction"),
         ({"title": "t", "kind": "coverage", "theorem": "proved"}, "says nothing for a coverage"),
         ({"title": "t", "kind": "check", "theorem": "checked"}, "says nothing for a check"),
-        ({**DIRECTION, "nearest": {"title": "t", "estimand": {"middle": "a"}}}, "middle"),
+        ({**DIRECTION, "nearest": {"title": "t", "estimand": {"mean": "a"}}}, "no frontier"),
+        ({**DIRECTION, "estimand": FRONTIER, "nearest": WRONG}, "middle"),
     ],
 )
 def test_what_a_part_cannot_offer_is_refused(tmp_path, part, message):
@@ -271,6 +276,7 @@ def test_a_plan_is_read(tmp_path, plan, more):
         ({"planned": {**PLANNED, "reason": " "}}, "effect's reason"),
         ({"planned": without(PLANNED, "reason")}, "reason is missing"),
         ({"planned": {**PLANNED, "powr": 0.9}}, "powr"),
+        ({"planned": {**PLANNED, "papers": True, "error": -0.1}}, "error is at least 0"),
     ],
 )
 def test_a_plan_that_does_not_fit_its_part_is_refused(tmp_path, part, message):

@@ -200,8 +200,9 @@ def test_the_worst_of_an_audit_adds_up_over_networks_and_is_the_largest_over_run
     found = failed_audit([RunData(0, audits=(failed(), OK)), RunData(1, audits=(two,))])
     assert found.worst == pytest.approx(0.1) and found.why == "still falling"
     assert failed_audit([RunData(0, audits=(OK,))]) is None
-    unknown = RunData(2, audits=({"ok": False},))
-    assert failed_audit([RunData(0, audits=(two,)), unknown]).worst is None
+    unknown = RunData(2, audits=({"ok": False, "why": "masked"},))
+    gravest = failed_audit([RunData(0, audits=(two,)), unknown])
+    assert (gravest.why, gravest.worst) == ("masked", None)
 
 
 def test_a_failed_audit_says_why(part):
