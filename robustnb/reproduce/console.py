@@ -117,6 +117,7 @@ def why(ledger: Json, claim: str, *, as_json: bool) -> str:
         f"  {found['statement']}",
         f"  source: {found['source']} ({found['provenance']})",
     ]
+    lines += [f"  {found['text']}"] if found["text"] else []
     for name, part in found["parts"].items():
         lines += _why_part(name, part)
     for name in used:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from robustnb.stats import DRAWS, mean_over_seeds, resampled_means
 
 Floats = NDArray[np.float64]
-REACH = 0.01  # natural accuracy a point may lie beyond the curve and still be comparable
+REACH = 0.01  # natural accuracy a point may lie off the curve's ends and still be comparable
 NAMES = ("mean", "difference", "max_step", "spearman", "frontier")
 
 
@@ -130,15 +130,17 @@ def interpolate(x: Floats, y: Floats, at: Floats) -> Floats:
 
 
 def beyond(estimand: Mapping[str, Any], means: Floats) -> float:
-    """How far a frontier's point lies beyond the curve's largest natural accuracy (else <= 0).
+    """How far a frontier's point lies off the curve's range of natural accuracies (else <= 0).
 
-    There the clamped curve answers for a lower natural accuracy than the point's, which favours it.
+    There the clamped curve answers for another natural accuracy than the point's.
     """
     if "frontier" not in estimand:
         return -np.inf
     names, body = arms_of(estimand), estimand["frontier"]
     mean = dict(zip(names, means.mean(axis=0), strict=True))
-    return float(mean[body["point"][0]] - max(mean[nat] for nat, _ in body["curve"]))
+    curve = [mean[natural] for natural, _ in body["curve"]]
+    point = mean[body["point"][0]]
+    return float(max(point - max(curve), min(curve) - point))
 
 
 def per_seed(estimand: Mapping[str, Any], runs: Sequence[Mapping[str, Arm]]) -> Floats:

@@ -59,7 +59,8 @@ class Evidence:
     """The estimand's values per seed and its bootstrap draws, both minus `reference`.
 
     `reference` is the null, or the paper's number, whose own standard error `error` is already in
-    the draws. `exact` holds the binomial interval and p-value where one applies.
+    the draws. `audit` says what a failed attack audit found, whose worst case is then part of the
+    reference.
     """
 
     part: Part
@@ -73,6 +74,7 @@ class Evidence:
     beyond: float
     limits: tuple[float, float] = (-math.inf, math.inf)
     binomial: tuple[Arm, ...] = ()
+    audit: str = ""
 
     @property
     def estimate(self) -> float:
@@ -118,6 +120,12 @@ class Evidence:
         gap, (least, most) = self.gap_interval(level), self.limits
         low, high = (min(max(x + self.reference, least), most) for x in (gap.low, gap.high))
         return Interval(low, high, level, gap.covers)
+
+    def less_than(self, size: float, error: float, level: float = 0.95) -> Interval:
+        """Interval of the gap minus a reported size, whose own standard error widens it."""
+        gap, spread = self.gap_interval(level), float(st.norm.ppf((1 + level) / 2)) * error
+        low, high = (math.hypot(end - self.gap, spread) for end in (gap.low, gap.high))
+        return Interval(self.gap - size - low, self.gap - size + high, level, gap.covers)
 
     @property
     def standard_error(self) -> float:

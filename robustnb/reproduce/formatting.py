@@ -7,11 +7,12 @@ from typing import Any
 
 from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.registry_types import EXACT
+from robustnb.reproduce.words import ESTIMATE, JUDGED, NOT_AT, NOT_RUN, RECALLED, REPAIRED, SEEN
 
 Json = Mapping[str, Any]
 _SIGNED = ("difference", "frontier", "max_step", "spearman")
-_BADGE = {"holds": "rnb-holds", "against": "rnb-against", "inconclusive": "rnb-open"}
-_QUIET = ("not run", "not at this scale", "recalled, not judged", "estimate, not judged")
+_BADGE = {"holds": "rnb-holds", "partly": "rnb-partly", "against": "rnb-against"}
+_QUIET = (NOT_RUN, NOT_AT, RECALLED, ESTIMATE)
 
 
 def badge(verdict: Json) -> str:
@@ -22,12 +23,17 @@ def badge(verdict: Json) -> str:
 
 def quantity(part: Json, value: float) -> str:
     """A value of the part's estimand with its unit: `56.61 %`, `+5.3 points`, `+0.98`."""
-    estimand = part["estimand"] or {}
+    return in_units(part["estimand"] or {}, part["scale"], value)
+
+
+def in_units(estimand: Json, scale: str, value: float) -> str:
+    """A value of an estimand: a rate in %, a difference of rates in points, or a plain number."""
     signed = any(name in estimand for name in _SIGNED)
     sign = "+" if signed and value >= 0 else "−" if value < 0 else ""
-    if part["scale"] != "percent" or "spearman" in estimand:
-        return f"{sign}{abs(value):.3g}"
-    return f"{sign}{abs(100 * value):.1f} {'points' if signed else '%'}"
+    size = abs(value)
+    if scale != "percent" or "spearman" in estimand:
+        return f"{sign}{size:.2f}" if size >= 0.1 else f"{sign}{size:.3g}"
+    return f"{sign}{100 * size:.1f} {'points' if signed else '%'}"
 
 
 def bounds(part: Json, interval: Json | None) -> str:
@@ -49,12 +55,12 @@ def planned(part: Json) -> str:
 
 def shown_profile(part: Json) -> str:
     """The profile whose verdict on a part is shown: the largest that says something about it."""
-    for wanted in (("holds", "against", "inconclusive"), ("unjudged",)):
+    for wanted in (JUDGED, ("unjudged",)):
         for profile in reversed(PROFILES):
             verdict = part["profiles"][profile]
             if verdict["group"] in wanted and (verdict["n_seeds"] or part["kind"] in EXACT):
                 return profile
-    for word in ("seen in one run", "not at this scale"):
+    for word in (SEEN, NOT_AT):
         for profile in reversed(PROFILES):
             if part["profiles"][profile]["word"] == word:
                 return profile
@@ -96,7 +102,8 @@ def sample(part: Json, verdict: Json) -> str:
     """What the verdict replicates over."""
     if not verdict["n_seeds"] or part["kind"] in EXACT:
         return ""
-    examples = f"{verdict['n_examples']:,} examples" if verdict["n_examples"] else ""
+    unit = "repetitions" if part["unit"] == "draws" else "examples"
+    examples = f"{verdict['n_examples']:,} {unit}" if verdict["n_examples"] else ""
     seeds = f"{verdict['n_seeds']} of {len(part['seeds'])} seeds" if part["unit"] == "seeds" else ""
     return " × ".join(word for word in (seeds, examples) if word)
 
@@ -127,14 +134,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def tally(totals: Json) -> str:
     """One sentence: of n claims, how many hold and what became of the others."""
-    words = [
-        f"{totals['against']} {'goes' if totals['against'] == 1 else 'go'} against the paper",
-        f"{totals['inconclusive']} {'is' if totals['inconclusive'] == 1 else 'are'} inconclusive",
-        f"{totals['open']} {'is' if totals['open'] == 1 else 'are'} still open",
-        f"{totals['unjudged']} cannot be judged",
-    ]
-    keys = ("against", "inconclusive", "open", "unjudged")
-    rest = [word for key, word in zip(keys, words, strict=True) if totals[key]]
+    told = {
+        "partly": "{n} hold{s} in part",
+        "against": "{n} go{es} against the paper",
+        "inconclusive": "{n} {be} inconclusive",
+        "open": "{n} {be} still open",
+        "unjudged": "{n} cannot be judged",
+    }
+    rest = []
+    for key, form in told.items():
+        one = totals[key] == 1
+        ends = {"s": "s" * one, "es": "es" * one, "be": "is" if one else "are"}
+        rest += [form.format(n=totals[key], **ends)] * bool(totals[key])
     verb = "holds" if totals["holds"] == 1 else "hold"
+    repaired = totals["words"].get(REPAIRED, 0)
+    aside = f" ({repaired} {REPAIRED})" if repaired else ""
     tail = f"; {', '.join(rest)}" if rest else ""
-    return f"{totals['holds']} of {totals['n']} claims {verb} here{tail}."
+    return f"{totals['holds']} of {totals['n']} claims {verb} here{aside}{tail}."

@@ -2,7 +2,8 @@
 
     papers.<paper>.claims.<claim>
         word, label, group, profile, part   the headline: at the largest profile that has judged
-        profiles.<profile>                  word, label, group and deciding part there
+        text                                the parts that do not hold, by name
+        profiles.<profile>                  word, label, group, text and weakest part there
         beyond                              parts that only a larger profile can judge
         parts.<part>                        the registered part, and under `profiles` its verdicts
             .why                            the runs behind it: id, arms, n and means
@@ -11,8 +12,9 @@
                                             its code is earlier: stale, or confirmed (how)
     totals                                  overall, per profile and per paper
 
-A claim at a profile is its weakest part among those that can speak there; a part not judged at a
-profile keeps the verdict of the largest smaller one. Every claim stays in the denominator.
+A claim at a profile is joined from its parts that can speak there (`claim_verdict`); a part not
+judged at a profile keeps the verdict of the largest smaller one. Every claim stays in the
+denominator.
 """
 
 from __future__ import annotations
@@ -22,30 +24,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from robustnb.reproduce.claim_verdict import claim_at, touched
 from robustnb.reproduce.estimands import per_seed
+from robustnb.reproduce.part_verdict import PartVerdict
 from robustnb.reproduce.profiles import NAMES as PROFILES
-from robustnb.reproduce.registry_types import EXACT, Claim, Paper, Part, digest
+from robustnb.reproduce.registry_types import EXACT, Claim, Paper, Part, can_speak, digest
 from robustnb.reproduce.registry_types import unregistered_changes as changes
 from robustnb.reproduce.run_records import RunRecord, confirmation_behind, open_records, speaking
-from robustnb.reproduce.verdict import (
-    ESTIMATE,
-    GROUPS,
-    NOT_AT,
-    NOT_RUN,
-    RAN,
-    RECALLED,
-    SEEN,
-    WORDS,
-    PartVerdict,
-    can_speak,
-    judge_all,
-    weakest,
-)
+from robustnb.reproduce.verdict import judge_all
+from robustnb.reproduce.words import GROUPS, JUDGED, NOT_RUN, SEEN, WORDS
 from robustnb.stats import DRAWS, prediction_interval
 
 Json = dict[str, Any]
 Verdicts = dict[str, dict[str, PartVerdict]]  # part -> profile -> verdict
-JUDGED = ("holds", "against", "inconclusive")
 
 
 def ledger(
@@ -116,7 +107,7 @@ def _paper(paper: Paper, records: Sequence[RunRecord], verdicts: Verdicts) -> Js
 
 
 def _claim(paper: Paper, claim: Claim, records: Sequence[RunRecord], verdicts: Verdicts) -> Json:
-    at = {profile: _claim_at(claim, verdicts, profile) for profile in PROFILES}
+    at = {profile: claim_at(claim, verdicts, profile) for profile in PROFILES}
     headline = _headline(claim, verdicts, at)
     profile = headline or PROFILES[0]
     return {
@@ -125,6 +116,7 @@ def _claim(paper: Paper, claim: Claim, records: Sequence[RunRecord], verdicts: V
         "statement": claim.statement,
         "source": claim.source,
         "provenance": claim.provenance,
+        "theorem": claim.theorem,
         "note": claim.note,
         "numbers": [dataclasses.asdict(number) for number in claim.numbers],
         "profiles": at,
@@ -133,51 +125,6 @@ def _claim(paper: Paper, claim: Claim, records: Sequence[RunRecord], verdicts: V
         "confirmed": confirmation_behind(speaking(records, paper.id, profile)),
         "parts": {part.id: _part(paper, part, records, verdicts[part.id]) for part in claim.parts},
     }
-
-
-def _claim_at(claim: Claim, verdicts: Verdicts, profile: str) -> Json:
-    """The claim's word at one profile: that of its weakest part that can speak there.
-
-    A claim of which nothing ran at the profile has no verdict there, whatever smaller ones say.
-    """
-    own = [verdicts[part.id][profile] for part in claim.parts]
-    able = [part for part in claim.parts if can_speak(part, profile)]
-    if any(_touched(v) for v in own):
-        heard = [_heard(verdicts[part.id], profile) for part in able]
-    else:
-        heard = [verdicts[part.id][profile] for part in able]
-    due = [v for v in heard if v.group != "unjudged"]
-    decisive = weakest([v for v in due if v.word != NOT_AT] or due or heard or _preferred(own))
-    return {
-        "word": decisive.word,
-        "label": decisive.label,
-        "group": decisive.group,
-        "part": decisive.part,
-        "judged_at": decisive.profile,
-    }
-
-
-def _touched(verdict: PartVerdict) -> bool:
-    """Whether a run at this very profile held something for the part."""
-    return verdict.n_seeds > 0 or verdict.word not in (NOT_RUN, NOT_AT, RECALLED, ESTIMATE)
-
-
-def _preferred(own: Sequence[PartVerdict]) -> Sequence[PartVerdict]:
-    """Where no part can speak: that something ran, else a registered reason, else anything."""
-    for word in (RAN, NOT_AT):
-        found = [v for v in own if v.word == word]
-        if found:
-            return found
-    return own
-
-
-def _heard(verdicts: Mapping[str, PartVerdict], profile: str) -> PartVerdict:
-    """A part's verdict at the largest profile up to this one that judged it, else saw it."""
-    so_far = [verdicts[name] for name in reversed(PROFILES[: PROFILES.index(profile) + 1])]
-    judged = [v for v in so_far if v.group in JUDGED]
-    seen = [v for v in so_far if v.word == SEEN]
-    unfinished = so_far[0].word == NOT_RUN and so_far[0].n_seeds > 0
-    return so_far[0] if unfinished or not (judged or seen) else (judged or seen)[0]
 
 
 def _headline(claim: Claim, verdicts: Verdicts, at: Mapping[str, Json]) -> str | None:
@@ -189,7 +136,7 @@ def _headline(claim: Claim, verdicts: Verdicts, at: Mapping[str, Json]) -> str |
             return 3
         if at[profile]["word"] == SEEN:
             return 2
-        return int(any(_touched(v) for v in own))
+        return int(any(touched(v) for v in own))
 
     best = max(reversed(PROFILES), key=rank)
     return best if rank(best) else None

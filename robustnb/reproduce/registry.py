@@ -52,6 +52,7 @@ __all__ = [
     "unregistered_changes",
 ]
 
+_THEOREM = {"proof": "proved", "check": "proved", "direction": "checked"}
 CLAIMS = Path(__file__).resolve().parents[2] / "notebooks" / "claims"
 
 
@@ -98,17 +99,33 @@ def _claim(paper: Paper, claim: Claim, file: str) -> Claim:
         parts.append(replace(part, id=f"{name}.{part.id}", matched=matched))
         for problem in _problems(parts[-1]):
             raise UsageError(f"{place}: {problem}")
+    if claim.theorem in ("proved", "repaired") and not any(p.theorem == "proved" for p in parts):
+        raise UsageError(
+            f"{where}: theorem: {claim.theorem} needs a part whose checks are those of the proof's "
+            "steps; give that part theorem: proved"
+        )
+    if claim.theorem in ("by machine", "repaired") and not any(p.kind == "proof" for p in parts):
+        raise UsageError(
+            f"{where}: theorem: {claim.theorem} needs a part of kind proof, such as the "
+            "counterexample to the printed statement"
+        )
     return replace(claim, id=name, parts=tuple(parts))
 
 
 def _problems(part: Part) -> Iterable[str]:
     """What is wrong with a part, each with its fix."""
+    if part.theorem is not None and part.theorem != _THEOREM.get(part.kind):
+        yield f"theorem: {part.theorem} says nothing for a {part.kind}; remove it"
     if part.kind in EXACT:
         if any(x is not None for x in (part.estimand, part.sign, part.margin, part.planned)):
             yield f"a {part.kind} takes no estimand, sign, margin or plan; remove them"
         return
+    if part.nearest is not None and "frontier" not in (part.estimand or {}):
+        yield "nearest says nothing beside an estimand that is no frontier; remove it"
     try:
         check_estimand(part.estimand)
+        if part.nearest is not None:
+            check_estimand(part.nearest.estimand)
     except ValueError as error:
         yield str(error)
     if part.kind == "direction" and part.sign not in (1, -1):
@@ -137,6 +154,8 @@ def _plan_problems(part: Part) -> Iterable[str]:
         yield "planned needs an effect above 0, a power between 0 and 1, and the effect's reason"
     if part.kind == "equivalence" and plan.effect != part.margin:
         yield f"an equivalence is planned for its margin: effect: {part.margin}, got {plan.effect}"
+    if (plan.papers and part.kind != "direction") or plan.error < 0:
+        yield "planned: papers: true belongs to a direction, and its error is at least 0"
     told = part.not_at.get("laptop", "").startswith("power:")
     if plan.power is not None and told != (plan.power < ENOUGH_POWER):
         yield (

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator
 
 from robustnb.errors import unknown
+from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.profiles import Name as ProfileName
 from robustnb.reproduce.yamlfile import Entry, Flag, Real, Whole, named
 
@@ -65,16 +66,31 @@ class Plan(Entry):
     """The difference a part is planned to see, why that one, and the power that pilots gave.
 
     For an equivalence the power is to find no difference beyond the margin where there is none.
+    `papers`: the effect is the size that the paper reports, with `error` as its standard error.
     """
 
     effect: Real
     reason: str
     power: Real | None = None
+    papers: Flag = False
+    error: Real = 0.0
+
+
+@dataclass(frozen=True)
+class Nearest(Entry):
+    """The nearest fair comparison where the registered one cannot be made; it is exploratory."""
+
+    title: str
+    estimand: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Part(Entry):
-    """The smallest thing that gets a verdict; `matched` is that of its setting."""
+    """The smallest thing that gets a verdict; `matched` is that of its setting.
+
+    theorem: "proved" where its checks are those of the steps of a proof in prose on the page;
+    "checked" where a measured part illustrates a theorem and is no direction of an effect.
+    """
 
     not_in_file: ClassVar[frozenset[str]] = frozenset({"matched"})
 
@@ -98,6 +114,8 @@ class Part(Entry):
     estimate_only: str | None = None
     scale: Literal["percent", "plain"] = "percent"
     planned: Plan | None = None
+    theorem: Literal["proved", "checked"] | None = None
+    nearest: Nearest | None = None
 
     @classmethod
     def _known_keys(cls, raw: Any) -> Any:
@@ -109,7 +127,10 @@ class Part(Entry):
 
 @dataclass(frozen=True)
 class Claim(Entry):
-    """A sentence of the paper, where it stands, how we know it, and its parts."""
+    """A sentence of the paper, where it stands, how we know it, and its parts.
+
+    theorem: what the page offers for a theorem, lemma or identity, if every part of it passes.
+    """
 
     id: str
     statement: str
@@ -118,6 +139,7 @@ class Claim(Entry):
     parts: Annotated[tuple[Part, ...], BeforeValidator(named)]
     numbers: tuple[Number, ...] = ()
     note: str = ""
+    theorem: Literal["proved", "by machine", "checked", "repaired"] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,8 +182,13 @@ class Paper(Entry):
         return {part.id: part for claim in self.claims for part in claim.parts}
 
 
+def can_speak(part: Part, profile: str) -> bool:
+    """Whether the profile is at least the smallest one registered for the part."""
+    return PROFILES.index(profile) >= PROFILES.index(part.profile)
+
+
 def digest(part: Part) -> str:
-    """Sixteen hex digits over everything registered that decides a part's verdict."""
+    """Sixteen hex digits over everything registered that decides whether a part holds."""
     keys = ("null", "sign", "margin", "seeds", "profile", "kind", "estimand", "unit", "audited")
     facts = {key: getattr(part, key) for key in keys}
     facts["paper"] = part.paper and [part.paper.value, part.paper.error, part.paper.provenance]

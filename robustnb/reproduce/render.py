@@ -93,6 +93,8 @@ def _verdict(ledger: Json, page: Page, name: str) -> str:
     note = f"\n\n{claim['note']}" if claim["note"] else ""
     numbers = "; ".join(f"{n['what']}: {formatting.number(n)}" for n in claim["numbers"])
     note += f"\n\nThe paper's numbers: {numbers}." if numbers else ""
+    if claim["text"]:
+        remarks.insert(0, f"{claim['text'][0].upper()}{claim['text'][1:]}.")
     told = "\n\n" + "\n".join(f"- {remark}" for remark in remarks) if remarks else ""
     return (
         f"({_label(name)})=\n:::{{admonition}} {_short(name)}. {claim['statement']}\n"
@@ -132,7 +134,7 @@ def _remark(part: Json, page_profile: str) -> str:
     profile = formatting.shown_profile(part)
     found = part["profiles"][profile]
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
-    told = [] if quiet else [found["text"]]
+    told = [found["caveat"]] if quiet else [found["text"]]
     if part["planned"] and found["group"] == "inconclusive":
         told.append(formatting.planned(part))
     for size in dict.fromkeys((profile, page_profile or profile)):
@@ -193,6 +195,7 @@ def _totals(ledger: Json, _page: Page) -> str:
 
 _COLUMNS = {
     "holds": "hold",
+    "partly": "hold in part",
     "against": "against",
     "inconclusive": "inconclusive",
     "open": "open",

@@ -80,7 +80,7 @@ def test_no_page_shows_a_path_of_this_machine(site: Path, page: str) -> None:
 
 
 def test_every_verdict_word_is_explained(site: Path) -> None:
-    from robustnb.reproduce.verdict import WORDS
+    from robustnb.reproduce.words import WORDS
 
     text = (site / "book" / "how-to-read.html").read_text(encoding="utf-8")
     badges = BeautifulSoup(text, "html.parser").select("dt .rnb-badge")

@@ -11,7 +11,7 @@ import torch
 from robustnb.gallery import inspect_masked
 from robustnb.gallery.fixtures import digits
 from robustnb.gallery.gradient_masking import Masked, _quantise, _saturate
-from robustnb.reproduce import verdict as words
+from robustnb.reproduce import words
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData
 from robustnb.reproduce.verdict import judge_all
@@ -62,7 +62,7 @@ def test_a_claim_on_it_is_inconclusive_however_clear_its_numbers(part, found, na
     f = found[name]
     assert not f.verdict["ok"]
     judged = verdict_on(part(audited=True), f.verdict)
-    assert judged.word == words.INCONCLUSIVE
+    assert judged.word == words.AUDIT
     assert "the attack audit failed" in judged.text
 
 
@@ -70,7 +70,7 @@ def test_the_same_claim_on_a_sound_model_is_judged(part, found):
     f = found["nothing masked"]
     assert f.verdict["ok"] and f.audit == f.findings == {}
     assert abs(f.naive - f.undone) < 0.02 and f.ensemble <= f.undone
-    assert verdict_on(part(audited=True), f.verdict).word != words.INCONCLUSIVE
+    assert verdict_on(part(audited=True), f.verdict).word != words.AUDIT
 
 
 def test_the_page_says_what_the_ensemble_could_and_could_not_do(found):

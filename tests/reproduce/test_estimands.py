@@ -71,9 +71,10 @@ def test_rank_correlation_is_scipys_and_zero_when_all_tie(xs):
     assert float(spearman(np.array(xs, dtype=float), against)) == pytest.approx(expected)
 
 
-def test_a_point_past_the_curves_best_natural_accuracy_is_measured():
-    means = np.array([[0.8, 0.5, 0.9, 0.4, 0.95, 0.3]])
-    assert beyond(FRONTIER, means) == pytest.approx(0.05)
+@pytest.mark.parametrize(("natural", "off"), [(0.95, 0.05), (0.78, 0.02), (0.85, -0.05)])
+def test_a_point_off_either_end_of_the_curve_is_measured(natural, off):
+    means = np.array([[0.8, 0.5, 0.9, 0.4, natural, 0.3]])
+    assert beyond(FRONTIER, means) == pytest.approx(off)
     assert beyond({"mean": "a"}, means) == -np.inf
 
 

@@ -24,7 +24,8 @@ def part(estimand="difference", *, scale="percent", **extra):
         ("mean", "plain", -0.25, "−0.25"),
         ("difference", "plain", 0.25, "+0.25"),
         ("spearman", "plain", 0.98, "+0.98"),
-        ("spearman", "percent", -1.0, "−1"),
+        ("spearman", "percent", -1.0, "−1.00"),
+        ("mean", "plain", 0.9996, "1.00"),
     ],
 )
 def test_a_quantity_has_the_sign_and_the_unit_of_its_estimand(estimand, scale, value, written):
@@ -51,8 +52,8 @@ def test_no_interval_gives_no_text():
 
 
 def totals(**counts):
-    base = dict.fromkeys(("holds", "against", "inconclusive", "open", "unjudged"), 0)
-    return {**base, "n": sum(counts.values()), **counts}
+    groups = ("holds", "partly", "against", "inconclusive", "open", "unjudged")
+    return {**dict.fromkeys(groups, 0), "n": sum(counts.values()), "words": {}, **counts}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,8 @@ def totals(**counts):
             {"holds": 4, "inconclusive": 1, "open": 1, "unjudged": 1},
             "4 of 7 claims hold here; 1 is inconclusive, 1 is still open, 1 cannot be judged.",
         ),
+        ({"partly": 1}, "0 of 1 claims hold here; 1 holds in part."),
+        ({"holds": 1, "partly": 2}, "1 of 3 claims holds here; 2 hold in part."),
         (
             {"holds": 1, "inconclusive": 2, "open": 3, "unjudged": 2},
             "1 of 8 claims holds here; 2 are inconclusive, 3 are still open, 2 cannot be judged.",
@@ -73,6 +76,12 @@ def totals(**counts):
 )
 def test_the_tally_is_one_sentence_that_leaves_no_claim_out(counts, sentence):
     assert formatting.tally(totals(**counts)) == sentence
+
+
+def test_the_tally_says_which_claims_were_false_as_printed():
+    found = totals(holds=3) | {"words": {"false as printed, repaired and proved": 1}}
+    said = "3 of 3 claims hold here (1 false as printed, repaired and proved)."
+    assert formatting.tally(found) == said
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,11 @@ def test_p_values_are_never_written_as_zero(p, adjusted, written):
 
 @pytest.mark.parametrize(
     ("unit", "written"),
-    [("seeds", "3 of 5 seeds × 1,000 examples"), ("examples", "1,000 examples")],
+    [
+        ("seeds", "3 of 5 seeds × 1,000 examples"),
+        ("examples", "1,000 examples"),
+        ("draws", "1,000 repetitions"),
+    ],
 )
 def test_the_sample_names_what_the_verdict_replicates_over(unit, written):
     verdict = {"n_seeds": 3, "n_examples": 1000}
@@ -110,9 +123,10 @@ def test_a_table_escapes_the_bars_in_its_cells():
 @pytest.mark.parametrize(
     ("group", "word", "kind"),
     [
-        ("holds", "proved", "rnb-holds"),
+        ("holds", "proved by machine", "rnb-holds"),
+        ("partly", "holds in part", "rnb-partly"),
         ("against", "contradicted", "rnb-against"),
-        ("inconclusive", "inconclusive", "rnb-open"),
+        ("inconclusive", "too small to see", "rnb-open"),
         ("open", "machinery ran", "rnb-open"),
         ("open", "not run", "rnb-notrun"),
         ("unjudged", "recalled, not judged", "rnb-notrun"),

@@ -125,9 +125,9 @@ def claims(drawn):
 FIVE = [record(seed) for seed in range(5)]
 
 
-def test_a_claim_has_the_word_of_its_weakest_part(registry):
+def test_a_claim_has_the_word_of_its_parts_at_its_headline_profile(registry):
     drawn = claims(draw(registry, FIVE))
-    assert drawn["toy2020.C1"]["label"] == "no counterexample in 50"
+    assert drawn["toy2020.C1"]["label"] == "checked only"
     assert drawn["toy2020.C2"]["word"] == "same direction, smaller setting"
     assert drawn["toy2020.C2"]["profile"] == "laptop"
 
@@ -137,6 +137,14 @@ def test_the_ledger_is_a_pure_function_with_plain_json_out(registry):
     first, second = draw(registry, records), draw(registry, records[::-1])
     assert records == FIVE and first == second
     assert json.loads(json.dumps(first, allow_nan=False)) == first
+
+
+def test_a_claim_that_holds_in_part_is_counted_as_that(registry):
+    card = [record(s, 0.5, 0.5, profile="gpu", arms=("c", "d")) for s in range(5)]
+    drawn = draw(registry, FIVE + card)
+    assert claims(drawn)["toy2020.C2"]["label"] == "1 of 2 parts hold"
+    totals = drawn["totals"]["overall"]
+    assert (totals["holds"], totals["partly"], totals["inconclusive"]) == (1, 1, 0)
 
 
 def test_nothing_run_leaves_every_claim_in_the_denominator(registry):
@@ -172,7 +180,9 @@ def test_a_part_for_a_larger_profile_is_named_and_then_judged_with_the_rest(regi
     assert (large["word"], large["text"]) == ("not at this scale", "compute: too slow")
     gpu = [record(s, 0.4, 0.8, profile="gpu", arms=("c", "d")) for s in range(5)]
     both = claims(draw(registry, FIVE + gpu))["toy2020.C2"]
-    assert (both["profile"], both["word"]) == ("gpu", "opposite at this scale")
+    assert (both["profile"], both["word"]) == ("gpu", "against")
+    assert both["label"] == "against, 1 of 2 parts hold"
+    assert both["text"] == "opposite at this scale: t"
     assert both["profiles"]["laptop"]["group"] == "holds"
 
 
@@ -208,7 +218,8 @@ def test_a_local_counterexample_overrules_committed_checks(registry):
     bad = record(0, origin="run")
     bad["measurements"][1]["checks"] = [check("check", ok=False)]
     found = claims(draw(registry, [*FIVE, bad]))["toy2020.C1"]
-    assert (found["word"], found["part"]) == ("counterexample found", "toy2020.C1.search")
+    assert (found["group"], found["part"]) == ("against", "toy2020.C1.search")
+    assert found["text"] == "counterexample found: t"
 
 
 def test_a_record_of_other_code_counts_and_is_flagged(registry):

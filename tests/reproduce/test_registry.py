@@ -151,6 +151,48 @@ def test_a_part_that_could_not_be_judged_is_refused(tmp_path, part, message):
     assert "toy2020.yaml" in str(caught.value) and "C1" in str(caught.value)
 
 
+FRONTIER = {"frontier": {"curve": [["a", "b"], ["c", "d"]], "point": ["e", "f"]}}
+WRONG = {"title": "t", "estimand": {"middle": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({**DIRECTION, "theorem": "proved"}, "says nothing for a direction"),
+        ({"title": "t", "kind": "coverage", "theorem": "proved"}, "says nothing for a coverage"),
+        ({"title": "t", "kind": "check", "theorem": "checked"}, "says nothing for a check"),
+        ({**DIRECTION, "nearest": {"title": "t", "estimand": {"mean": "a"}}}, "no frontier"),
+        ({**DIRECTION, "estimand": FRONTIER, "nearest": WRONG}, "middle"),
+    ],
+)
+def test_what_a_part_cannot_offer_is_refused(tmp_path, part, message):
+    with pytest.raises(UsageError, match=message):
+        load_plain(tmp_path, registry(part))
+
+
+@pytest.mark.parametrize(
+    ("theorem", "part", "message"),
+    [
+        ("proved", {"title": "t", "kind": "check"}, "give that part theorem: proved"),
+        ("by machine", {"title": "t", "kind": "check"}, "a part of kind proof"),
+        ("repaired", {"title": "t", "kind": "check", "theorem": "proved"}, "counterexample to the"),
+        ("printed", {"title": "t", "kind": "check"}, "unknown theorem 'printed'"),
+    ],
+)
+def test_a_theorem_without_its_proof_is_refused(tmp_path, theorem, part, message):
+    plain = registry(part)
+    plain["claims"]["C1"]["theorem"] = theorem
+    with pytest.raises(UsageError, match=message):
+        load_plain(tmp_path, plain)
+
+
+@pytest.mark.parametrize("paper", REAL.values(), ids=lambda p: p.id)
+def test_no_theorem_of_the_book_rests_on_a_direction_alone(paper):
+    for claim in paper.claims:
+        if claim.theorem:
+            assert any(part.kind in ("proof", "check") for part in claim.parts), claim.id
+
+
 TEXT = {"value": "1", "printed": "1", "provenance": "paper"}
 CHECK = {"title": "a", "kind": "check"}
 
@@ -234,6 +276,7 @@ def test_a_plan_is_read(tmp_path, plan, more):
         ({"planned": {**PLANNED, "reason": " "}}, "effect's reason"),
         ({"planned": without(PLANNED, "reason")}, "reason is missing"),
         ({"planned": {**PLANNED, "powr": 0.9}}, "powr"),
+        ({"planned": {**PLANNED, "papers": True, "error": -0.1}}, "error is at least 0"),
     ],
 )
 def test_a_plan_that_does_not_fit_its_part_is_refused(tmp_path, part, message):
@@ -298,6 +341,7 @@ def test_every_decision_is_in_the_digest(tmp_path, change):
 def test_wording_is_not_in_the_digest(tmp_path):
     part = load_plain(tmp_path, registry(DIRECTION)).parts()["toy2020.C1.up"]
     assert digest(dataclasses.replace(part, title="better words")) == digest(part)
+    assert digest(dataclasses.replace(part, theorem="checked")) == digest(part)
 
 
 def test_a_change_after_registration_needs_an_amendment(tmp_path):

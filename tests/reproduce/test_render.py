@@ -166,9 +166,31 @@ def test_the_papers_numbers_are_told_below_the_table_and_the_recalled_ones_marke
     assert f"The paper's numbers: at dose 2: {recalled}; at dose 2: 1.5 (paper)." in text
 
 
+def test_a_part_that_holds_despite_its_audit_says_what_the_audit_found(show, made):
+    finding = {"ok": False, "value": {"1": 0.9, "3": 0.87}, "why": "still falls"}
+    audit = {"ok": False, "why": "still falls", "value": {"net": {"restarts": finding}}}
+    runs = [made(seed) for seed in SEEDS]
+    for run in runs:
+        run["measurements"][0]["audit"] = audit
+    text = block(show, runs)
+    assert "rnb-holds" in text and "3.0 points off the effect" in text
+    assert "off the effect" not in block(show)
+
+
+def test_the_parts_that_do_not_hold_are_named_in_the_box(show, made, project):
+    path = project.claims / "toy2020.yaml"
+    plain = yaml.safe_load(path.read_text())
+    parts = plain["claims"]["C1"]["parts"]
+    parts["same"] = {**parts["more"], "title": "MNIST the same", "sign": -1}
+    path.write_text(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
+    text = block(show)
+    assert ">against, 1 of 2 parts hold</span>" in text
+    assert "- Opposite at this scale: MNIST the same." in text
+
+
 def test_an_inconclusive_part_says_which_difference_it_could_have_seen(show, made):
     text = block(show, [made(seed, 0.5, 0.5) for seed in SEEDS])
-    assert "inconclusive" in text
+    assert "too small to see" in text
     assert re.search(r"- \*treated against control\*: .*80 % power would have seen ", text)
     assert "; planned for 5.0 points (a guess), seen with a power of 0.9" in text
 

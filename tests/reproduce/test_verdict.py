@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robustnb.reproduce import verdict as words
+from robustnb.reproduce import words
+from robustnb.reproduce.attack_audits import failed_audit
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData, compute_evidence
-from robustnb.reproduce.registry_types import Number, Plan
-from robustnb.reproduce.verdict import judge_all, weakest
+from robustnb.reproduce.registry_types import Nearest, Number, Plan
+from robustnb.reproduce.verdict import judge_all
 from robustnb.stats import percentile_interval, t_interval
 
 OK = {"ok": True}
@@ -53,24 +54,9 @@ def runs(a=0.7, b=0.5, seeds=5, n=1000, audits=()):
     ]
 
 
-def check(**changes):
-    base = {
-        "id": "step",
-        "kind": "check",
-        "method": "holds",
-        "ok": True,
-        "holds": True,
-        "n": 1200,
-        "space": "random laws",
-        "detail": "slack -1 at 3",
-        "wrong_refuted": True,
-    }
-    return RunData(0, checks=({**base, **changes},))
-
-
 @pytest.mark.parametrize(
     ("a", "b", "word"),
-    [(0.7, 0.5, words.SMALLER), (0.5, 0.7, words.OPPOSITE), (0.5, 0.5, words.INCONCLUSIVE)],
+    [(0.7, 0.5, words.SMALLER), (0.5, 0.7, words.OPPOSITE), (0.5, 0.5, words.TOO_SMALL)],
 )
 def test_a_direction_at_the_laptop_gets_its_word(part, a, b, word):
     assert judge(part(), runs(a, b), "laptop").word == word
@@ -151,11 +137,72 @@ def test_a_part_of_too_little_power_shows_its_numbers_and_no_verdict(part):
 
 @pytest.mark.parametrize(
     ("audits", "word"),
-    [([], words.INCONCLUSIVE), ([OK], words.SMALLER), ([OK, {"ok": False}], words.INCONCLUSIVE)],
+    [([], words.AUDIT), ([OK], words.SMALLER), ([OK, {"ok": False}], words.AUDIT)],
 )
 def test_robust_accuracy_needs_an_attack_audit_that_passed(part, audits, word):
     found = judge(part(audited=True), runs(audits=audits), "laptop")
     assert found.word == word and "upper bounds" in found.text
+
+
+def planned(effect=0.1, **extra):
+    return Plan(effect, "the paper's difference", 0.9, papers=True, **extra)
+
+
+def test_an_undecided_effect_far_below_the_papers_excludes_the_papers_size(part):
+    found = judge(part(planned=planned(0.1)), runs(0.5, 0.5, n=4000), "laptop")
+    assert found.word == words.EXCLUDED and found.mde > 0
+    assert "ours minus the paper's 10.0 points: 95 % interval −1" in found.text
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [planned(0.01), planned(0.1, error=0.1), Plan(0.1, "a margin of ours", 0.9), None],
+    ids=["small", "vague", "ours", "none"],
+)
+def test_no_size_is_excluded_that_is_small_vague_or_not_the_papers(part, plan):
+    found = judge(part(planned=plan), runs(0.5, 0.5, n=4000), "laptop")
+    assert found.word == words.TOO_SMALL
+
+
+def test_the_papers_decrease_is_excluded_by_its_own_sign(part):
+    falling = part(planned=planned(0.1), sign=-1)
+    assert judge(falling, runs(0.5, 0.5, n=4000), "laptop").word == words.EXCLUDED
+
+
+def failed(check="restarts", value=None):
+    value = {"1": 0.5, "2": 0.48, "3": 0.45} if value is None else value
+    finding = {"ok": False, "value": value, "why": "still falling"}
+    fine = {"ok": True, "value": 0.0, "why": ""}
+    return {"ok": False, "why": "still falling", "value": {"net": {check: finding, "loss": fine}}}
+
+
+@pytest.mark.parametrize(
+    ("a", "word"), [(0.7, words.SMALLER), (0.53, words.AUDIT), (0.3, words.AUDIT)]
+)
+def test_what_survives_the_worst_of_a_failed_audit_is_judged_with_that_said(part, a, word):
+    found = judge(part(audited=True), runs(a, 0.5, n=4000, audits=[failed()]), "laptop")
+    assert found.word == word and "still falling" in found.text
+    assert "5.0 points off the effect" in found.text
+    assert found.estimate == pytest.approx(a - 0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["direction", "equivalence"])
+def test_masked_gradients_explain_any_difference(part, kind):
+    sign = 1 if kind == "direction" else None
+    asked = part(audited=True, kind=kind, margin=0.05, sign=sign)
+    audits = [failed("black_box", 0.02)]
+    assert judge(asked, runs(0.7, 0.5, audits=audits), "laptop").word == words.AUDIT
+
+
+def test_the_worst_of_an_audit_adds_up_over_networks_and_is_the_largest_over_runs():
+    two = failed()
+    two["value"]["other"] = two["value"]["net"]
+    found = failed_audit([RunData(0, audits=(failed(), OK)), RunData(1, audits=(two,))])
+    assert found.worst == pytest.approx(0.1) and found.why == "still falling"
+    assert failed_audit([RunData(0, audits=(OK,))]) is None
+    unknown = RunData(2, audits=({"ok": False, "why": "masked"},))
+    gravest = failed_audit([RunData(0, audits=(two,)), unknown])
+    assert (gravest.why, gravest.worst) == ("masked", None)
 
 
 def test_a_failed_audit_says_why(part):
@@ -179,12 +226,21 @@ def test_a_point_beyond_the_curve_is_not_compared(part):
         for s in range(5)
     ]
     found = judge(part(estimand=estimand), far, "laptop")
-    assert found.word == words.INCONCLUSIVE and "beyond the curve" in found.text
+    assert found.word == words.NOT_COMPARABLE and "off the curve" in found.text
+
+
+def test_where_nothing_can_be_compared_the_nearest_comparison_is_exploratory(part):
+    estimand = {"frontier": {"curve": [["a", "b"], ["a", "b"]], "point": ["b", "a"]}}
+    nearest = Nearest("a beside b", {"difference": ["a", "b"]})
+    found = judge(part(estimand=estimand, nearest=nearest), runs(), "laptop")
+    assert found.word == words.NOT_COMPARABLE
+    assert "exploratory, a beside b: +" in found.text
+    assert "positive for 5 of 5 seeds" in found.text
 
 
 @pytest.mark.parametrize(
     ("rate", "word"),
-    [(0.5, words.REPRODUCED), (0.6, words.CONTRADICTED), (0.52, words.INCONCLUSIVE)],
+    [(0.5, words.REPRODUCED), (0.6, words.CONTRADICTED), (0.52, words.TOO_SMALL)],
 )
 def test_a_value_is_reproduced_contradicted_or_neither(value, rate, word):
     assert judge(value(), runs(a=rate, n=4000), "gpu").word == word
@@ -193,7 +249,7 @@ def test_a_value_is_reproduced_contradicted_or_neither(value, rate, word):
 def test_the_papers_own_error_widens_the_comparison(value):
     sharp = judge(value(), runs(a=0.5, n=4000), "gpu")
     vague = judge(value(error=0.02), runs(a=0.5, n=4000), "gpu")
-    assert sharp.word == words.REPRODUCED and vague.word == words.INCONCLUSIVE
+    assert sharp.word == words.REPRODUCED and vague.word == words.TOO_SMALL
     assert vague.interval.width > sharp.interval.width
 
 
@@ -208,7 +264,7 @@ def test_a_value_outside_the_papers_setting_is_not_judged(value):
 
 @pytest.mark.parametrize(
     ("b", "word"),
-    [(0.5, words.SMALLER), (0.3, words.OPPOSITE), (0.445, words.INCONCLUSIVE)],
+    [(0.5, words.EQUAL_SMALLER), (0.3, words.UNEQUAL), (0.445, words.TOO_SMALL)],
 )
 def test_equivalence_is_shown_refuted_or_open(part, b, word):
     same = part(kind="equivalence", margin=0.05, sign=None)
@@ -249,7 +305,7 @@ def test_correction_can_take_a_significance_away(part):
     others = [(part(id=f"x{i}"), runs(0.5, 0.5, n=100)) for i in range(12)]
     crowd = judge_all([(part(), near), *others], "laptop", draws=1000)[0]
     assert alone.p <= 0.05 and alone.word == words.SMALLER
-    assert (crowd.p, crowd.word) == (alone.p, words.INCONCLUSIVE) and crowd.p_adjusted > 0.05
+    assert (crowd.p, crowd.word) == (alone.p, words.TOO_SMALL) and crowd.p_adjusted > 0.05
 
 
 def test_equivalences_and_estimates_are_outside_the_correction(part):
@@ -266,7 +322,7 @@ def test_a_largest_step_between_equal_arms_is_not_significant(part, order):
     rng = np.random.default_rng(8)
     equal = [RunData(s, {k: arm(0.5, 400, rng) for k in "abc"}) for s in range(5)]
     found = judge(part(estimand={"max_step": list(order)}, sign=-1), equal, "laptop")
-    assert found.word == words.INCONCLUSIVE
+    assert found.word == words.TOO_SMALL
 
 
 @pytest.mark.parametrize(
@@ -282,64 +338,11 @@ def test_a_monotone_decrease_needs_every_step_down(part, rates, word):
     assert found.word == word
 
 
-@pytest.fixture
-def exact(part):
-    """Make a check, with changes."""
-    plain = {"estimand": None, "unit": "draws", "sign": None, "profile": "smoke", "seeds": (0,)}
-    return lambda **changes: part(**{"kind": "check", **plain, **changes})
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes", "word"),
-    [
-        ("check", {}, words.NO_COUNTEREXAMPLE),
-        ("check", {"ok": False, "holds": False}, words.COUNTEREXAMPLE),
-        ("check", {"ok": False, "wrong_refuted": False}, words.INCONCLUSIVE),
-        ("proof", {"kind": "proof"}, words.PROVED),
-        ("proof", {}, words.NO_COUNTEREXAMPLE),
-        (
-            "proof",
-            {"kind": "proof", "method": "identity", "ok": False, "holds": False},
-            words.INCONCLUSIVE,
-        ),
-        ("coverage", {"kind": "coverage", "misses": 120, "n": 2000, "alpha": 0.05}, words.COVERED),
-        ("coverage", {"kind": "coverage", "misses": 132, "n": 2000, "alpha": 0.05}, words.MISSES),
-        (
-            "coverage",
-            {"kind": "coverage", "misses": 9, "n": 500, "alpha": 0.05},
-            words.INCONCLUSIVE,
-        ),
-    ],
-)
-@pytest.mark.parametrize("profile", ["smoke", "laptop"])
-def test_checks_have_their_own_words_at_every_profile(exact, kind, changes, word, profile):
-    assert judge(exact(kind=kind), [check(**changes)], profile).word == word
-
-
-def test_a_check_says_in_how_many_and_where_it_found_no_counterexample(exact):
-    found = judge(exact(), [check()], "smoke")
-    assert (found.label, found.text) == ("no counterexample in 1,200", "random laws")
-
-
-def test_a_counterexample_in_any_seed_decides(exact):
-    later = dataclasses.replace(check(ok=False, holds=False), seed=3)
-    assert judge(exact(), [check(), later], "smoke").word == words.COUNTEREXAMPLE
-
-
-def test_a_check_on_trained_networks_waits_for_its_profile(exact):
-    trained = exact(profile="laptop")
-    failing = check(ok=False, holds=False)
-    assert judge(trained, [failing], "smoke").word == words.RAN
-    assert judge(trained, [failing], "laptop").word == words.COUNTEREXAMPLE
-
-
-def test_a_claim_is_as_strong_as_its_weakest_part(part, exact):
-    found = [judge(part(), runs(), "laptop"), judge(exact(), [check()], "laptop")]
-    assert weakest(found).word == words.SMALLER
-    found.append(judge(part(), runs(0.5, 0.5), "laptop"))
-    assert weakest(found).word == words.INCONCLUSIVE
-    found.append(judge(part(), runs(0.5, 0.9), "laptop"))
-    assert weakest(found).word == words.OPPOSITE
+def test_a_measured_illustration_of_a_theorem_has_no_direction_word(part):
+    drawn = part(theorem="checked")
+    assert judge(drawn, runs(), "laptop").word == words.CHECKED
+    assert judge(drawn, runs(0.5, 0.7), "laptop").word == words.OPPOSITE
+    assert judge(drawn, runs(0.5, 0.5), "laptop").word == words.TOO_SMALL
 
 
 def test_a_verdict_is_plain_json(value):

@@ -1,0 +1,60 @@
+"""The words of verdicts, weakest first, and the group that each counts in.
+
+Theorems have words of their own; what is measured says a direction, an equality or a value; a
+result that decides nothing says which of several reasons it has.
+"""
+
+from __future__ import annotations
+
+COUNTEREXAMPLE = "counterexample found"
+MISSES = "misses too often"
+CONTRADICTED = "contradicted"
+OPPOSITE = "opposite at this scale"
+UNEQUAL = "unequal at this scale"
+AGAINST = "against"
+NOT_RUN = "not run"
+RAN = "machinery ran"
+NOT_AT = "not at this scale"
+SEEN = "seen in one run"
+UNDECIDED = "check undecided"
+AUDIT = "audit failed"
+NOT_COMPARABLE = "not comparable"
+TOO_SMALL = "too small to see"
+EXCLUDED = "the paper's effect is excluded here"
+PARTLY = "holds in part"
+SMALLER = "same direction, smaller setting"
+EQUAL_SMALLER = "equal within the margin, smaller setting"
+HOLDS_SMALLER = "holds, smaller setting"
+SAME = "same direction"
+EQUAL = "equal within the margin"
+CHECKED = "checked only"
+COVERED = "covered"
+REPRODUCED = "reproduced"
+HOLDS = "holds"
+PROVED_BY_MACHINE = "proved by machine"
+PROVED_HERE = "proved on this page"
+REPAIRED = "false as printed, repaired and proved"
+RECALLED = "recalled, not judged"
+ESTIMATE = "estimate, not judged"
+
+_HOLDING = (
+    SMALLER, EQUAL_SMALLER, HOLDS_SMALLER, SAME, EQUAL, CHECKED, COVERED, REPRODUCED, HOLDS,
+    PROVED_BY_MACHINE, PROVED_HERE, REPAIRED,
+)  # fmt: skip
+GROUPS = {
+    **dict.fromkeys((COUNTEREXAMPLE, MISSES, CONTRADICTED, OPPOSITE, UNEQUAL, AGAINST), "against"),
+    **dict.fromkeys((NOT_RUN, RAN, NOT_AT, SEEN), "open"),
+    **dict.fromkeys((UNDECIDED, AUDIT, NOT_COMPARABLE, TOO_SMALL, EXCLUDED), "inconclusive"),
+    PARTLY: "partly",
+    **dict.fromkeys(_HOLDING, "holds"),
+    **dict.fromkeys((RECALLED, ESTIMATE), "unjudged"),
+}
+WORDS = tuple(GROUPS)  # weakest first
+JUDGED = ("holds", "partly", "against", "inconclusive")
+THEOREMS = {
+    "proved": PROVED_HERE,
+    "by machine": PROVED_BY_MACHINE,
+    "checked": CHECKED,
+    "repaired": REPAIRED,
+}
+IN_SMALLER_SETTING = (SMALLER, EQUAL_SMALLER)
