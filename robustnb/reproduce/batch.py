@@ -78,7 +78,7 @@ def _holder(project: Project) -> str:
     try:
         held = json.loads(_holder_file(project).read_text(encoding="utf-8"))
         return f": `{held['command']}`, process {held['pid']} on {held['host']}"
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
@@ -154,6 +154,7 @@ def _command(
 ) -> list[str]:
     return [
         sys.executable,
+        "-P",
         "-m",
         "snakemake",
         "--snakefile",
@@ -185,7 +186,7 @@ def _limit_words(limits: Limits) -> list[str]:
 def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[str, str]:
     first = [*batch.programs(project), str(Path(sys.executable).parent)]
     environment = {
-        **os.environ,
+        **{k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_")},
         _TOKEN: batch.token,
         "PATH": os.pathsep.join([*first, os.environ.get("PATH", "")]),
         "ROBUSTNB_ROOT": str(project.root),

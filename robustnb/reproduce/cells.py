@@ -45,6 +45,11 @@ def name(notebook: Any, cell: Any) -> str:
 
 def check(notebook: Any, *, where: str) -> None:
     """UsageError naming `where`, cell and reason unless every code cell is plain Python."""
+    if any("injected-parameters" in tags(cell) for cell in notebook.cells):
+        raise UsageError(
+            f"{where}: a cell is tagged `injected-parameters`, which papermill writes itself; "
+            "take the tag off"
+        )
     cells = code_cells(notebook)
     with warnings.catch_warnings():  # such as one of an escape that is none; the run gives it too
         warnings.simplefilter("ignore")

@@ -21,7 +21,10 @@ LOCAL = "local"
 SLURM = "slurm"
 _PLUGIN = "snakemake_executor_plugin_"
 _FIRST_CHECK_SECONDS = 10
-_OURS = ("--executor", "-e", "--slurm-jobname-prefix", "--slurm-logdir")
+_OURS = (
+    "--executor", "-e", "--slurm-jobname-prefix", "--slurm-logdir", "--config", "-C", "--cores",
+    "-c", "--jobs", "-j", "--directory", "-d", "--snakefile", "-s", "--profile", "--nolock",
+)  # fmt: skip
 
 
 def _logs(project: Project) -> Path:
@@ -40,7 +43,7 @@ def check(executor: str, extra: Sequence[str]) -> None:
         if word.partition("=")[0] in _OURS:
             raise UsageError(
                 f"{word!r} cannot be passed on to Snakemake; choose the executor with "
-                "--executor NAME; the names and logs of its jobs are set here"
+                "--executor NAME, and use --jobs, --timeout and --silence; the rest is set here"
             )
     plugins = _plugins()
     if executor == SLURM and SLURM not in plugins:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shutil
 import time
@@ -325,10 +326,19 @@ def _measured(action: Callable[[], None], calibration_seconds: float) -> Usage:
 def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
     """Move a finished run to its place; an equal run that came first is kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if fresh and folder.exists():
-        shutil.rmtree(folder)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists() and (fresh or not (folder / RECORD).is_file()):
+        os.replace(folder, old)
     try:
         move_folder(result, folder)
     except OSError:
-        if not (folder / RECORD).is_file():
-            raise
+        if (folder / RECORD).is_file():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    finally:
+        if (folder / RECORD).is_file():
+            shutil.rmtree(old, ignore_errors=True)

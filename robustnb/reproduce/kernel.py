@@ -27,7 +27,8 @@ _METADATA = {"kernel_provisioner": {"provisioner_name": "local-provisioner"}}
 
 def command() -> list[str]:
     """The command that starts a kernel in this interpreter."""
-    return [sys.executable, "-P", "-s", "-c", _LAUNCH, "-f", "{connection_file}"]
+    plain = ["--InteractiveShell.automagic=False"]  # else a bare `ls` would be a command
+    return [sys.executable, "-P", "-s", "-c", _LAUNCH, "-f", "{connection_file}", *plain]
 
 
 def tidily(action: Callable[[], T]) -> T:

@@ -71,13 +71,20 @@ def find(start: Path | None = None) -> Project:
     Raises UsageError when there is none.
     """
     named = os.environ.get("ROBUSTNB_ROOT")
-    here = _named(named) if named else (start or Path.cwd())
     package = Path(__file__).resolve().parents[2]
-    for folder in (here, *here.resolve().parents, package):
-        if (folder / _MARK).is_file():
-            root = folder.resolve()
-            build = os.environ.get("ROBUSTNB_BUILD")
-            return Project(root, _named(build).resolve() if build else root / "build")
+    try:
+        here = _named(named) if named else (start or Path.cwd())
+        around = (here, *here.resolve().parents, *(() if named else (package,)))
+        for folder in around:
+            if (folder / _MARK).is_file():
+                root = folder.resolve()
+                build = os.environ.get("ROBUSTNB_BUILD")
+                return Project(root, _named(build).resolve() if build else root / "build")
+    except (OSError, RuntimeError) as error:  # no working folder, a name too long, a loop of links
+        raise UsageError(
+            f"a folder cannot be found ({error}); cd to another, or set ROBUSTNB_ROOT and "
+            "ROBUSTNB_BUILD to others"
+        ) from None
     raise UsageError(
         f"no checkout of the book around {here} (looked for {_MARK}); "
         "cd into the clone, or set ROBUSTNB_ROOT to it"

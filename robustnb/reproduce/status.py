@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustnb import unfinished
 from robustnb.reproduce.atomic import write_atomically
@@ -75,7 +77,7 @@ def _folder(project: Project) -> Path:
 
 def _last_line(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return ""
     return lines[-1] if lines else ""
@@ -87,19 +89,20 @@ def lines(project: Project) -> list[str]:
     for path in sorted(_folder(project).glob("*.json")):
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            work = project.work / path.stem
+            if unfinished.lives(work):
+                shown.append(_line(state, _last_line(work / _NOTE)))
+        except (OSError, ValueError, KeyError, TypeError):  # being written, or damaged
             continue
-        work = project.work / path.stem
-        if not unfinished.lives(work):
-            continue
-        elapsed = time.time() - state["started"]
-        note = _last_line(work / _NOTE)
-        waiting = f", {note}" if note else ""
-        shown.append(
-            f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s "
-            f"(budget {state['budget']:.0f} reference seconds){waiting}"
-        )
     return shown
+
+
+def _line(state: Mapping[str, Any], note: str) -> str:
+    elapsed = time.time() - state["started"]
+    return (
+        f"{state['name']}: cell {state['cell']} of {state['cells']}, {elapsed:.0f} s "
+        f"(budget {state['budget']:.0f} reference seconds){f', {note}' if note else ''}"
+    )
 
 
 def sweep(project: Project) -> None:

@@ -163,3 +163,13 @@ def test_bytes_that_are_no_text_are_shown_as_such_and_kept(toy, edit):
     size = profiles.get(toy.notebooks, "smoke")
     folder = run_one(toy, "toy2020", size, 0, report=lambda _line: None)
     assert "\N{REPLACEMENT CHARACTER}" in (folder / "x.ipynb").read_text(encoding="utf-8")
+
+
+def test_a_cell_tagged_as_papermill_tags_its_own_is_refused(toy):
+    source = toy.notebook("toy2020")
+    tagged = "\n```{code-cell} ipython3\n:tags: [injected-parameters]\n\nsize = 7\n```\n"
+    source.write_text(source.read_text() + tagged)
+    with pytest.raises(UsageError, match=r"toy2020\.md.*injected-parameters.*take the tag off"):
+        run_one(
+            toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0, [], report=lambda _line: None
+        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
+from robustnb.reproduce import execute as execute_module
 from robustnb.reproduce import history, kernel, machine, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
@@ -224,3 +226,25 @@ def test_after_kill_9_the_same_command_finishes(toy, after):
     assert "custom" in done.stdout
     assert len(list(toy.runs.rglob("record.json"))) == 1
     assert left_over(toy) == []
+
+
+def test_a_folder_without_its_record_is_replaced_and_a_fresh_run_loses_nothing(toy, monkeypatch):
+    folder = run(toy)
+    (folder / "record.json").unlink()
+    assert (run(toy) / "record.json").is_file()
+    before = (folder / "x.ipynb").read_bytes()
+
+    def full(_result, _folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(execute_module, "move_folder", full)
+    with pytest.raises((RunError, OSError)):
+        run(toy, fresh=True)
+    assert (folder / "x.ipynb").read_bytes() == before
+    assert not list(folder.parent.glob(".*.old"))
+
+
+def test_a_bare_magic_is_no_command(toy, edit):
+    edit(STEP, STEP + "ls\n")
+    with pytest.raises(RunError, match="NameError: name 'ls' is not defined"):
+        run(toy)
