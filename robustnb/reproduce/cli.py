@@ -16,8 +16,8 @@ import click
 from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
+from robustnb.reproduce.cli_options import OnceGroup, json_option, paper_argument, profile_option
 from robustnb.reproduce.cli_options import complete_papers as _complete_papers
-from robustnb.reproduce.cli_options import json_option, paper_argument, profile_option
 from robustnb.reproduce.cli_options import say as _say
 from robustnb.reproduce.cli_records import records_group
 from robustnb.reproduce.cli_registry import power_command, register_command
@@ -85,7 +85,9 @@ def _limited(command: Callable[..., None]) -> Callable[..., None]:
 _EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.group(
+    cls=OnceGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES
+)
 @click.version_option(__version__, prog_name="robustnb")
 def cli() -> None:
     """Re-run and re-check the papers of the book."""

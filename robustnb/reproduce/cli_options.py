@@ -8,6 +8,26 @@ from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import find
 
 
+class OnceCommand(click.Command):
+    """A command that refuses an option given twice, of which click takes the last in silence."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words as click does; UsageError for an option that stands there twice."""
+        given = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in given:
+            once = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
+            if once and given.count(option) > 1:
+                raise click.UsageError(f"{option.opts[0]} is given twice; give it once", ctx)
+        return super().parse_args(ctx, args)
+
+
+class OnceGroup(click.Group):
+    """A group whose commands refuse an option given twice."""
+
+    command_class = OnceCommand
+    group_class = type
+
+
 def say(line: str) -> None:
     """A message beside the command's output."""
     click.echo(line, err=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from robustnb.reproduce.cli_options import complete_papers, json_option, say
+from robustnb.reproduce.cli_options import OnceGroup, complete_papers, json_option, say
 from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import Project, find
 
 papers_argument = click.argument("papers", nargs=-1, shell_complete=complete_papers)
 
 
-@click.group("records")
+@click.group("records", cls=OnceGroup)
 def records_group() -> None:
     """List the committed records, and confirm those of earlier code."""
 

@@ -8,11 +8,17 @@ import click
 
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import profiles
-from robustnb.reproduce.cli_options import json_option, paper_argument, profile_option, say
+from robustnb.reproduce.cli_options import (
+    OnceCommand,
+    json_option,
+    paper_argument,
+    profile_option,
+    say,
+)
 from robustnb.reproduce.project import find
 
 
-@click.command("register")
+@click.command("register", cls=OnceCommand)
 @paper_argument
 def register_command(paper: str) -> None:
     """Print the block `registered` of a paper's registry, ready to paste.
@@ -32,7 +38,7 @@ def register_command(paper: str) -> None:
         )
 
 
-@click.command("power")
+@click.command("power", cls=OnceCommand)
 @paper_argument
 @profile_option
 @json_option

@@ -12,6 +12,7 @@ from robustnb.reproduce.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _TRIED_BYTES = 1 << 20
 
 
@@ -23,6 +24,9 @@ def explain(error: OSError, project: Project) -> str:
             f"no space left in {path.parent}; free some there, "
             f"or set {_variable(path, project)} to a folder with room"
         )
+    if error.errno in _NO_FOLDER and error.filename:
+        path = Path(error.filename)
+        return f"{path} is no folder and cannot be one; set {_variable(path, project)} to another"
     if error.errno in _REFUSED and error.filename:
         path = Path(error.filename)
         return (

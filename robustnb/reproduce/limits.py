@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from robustnb.errors import UsageError
@@ -20,6 +21,8 @@ class Limits:
         """Raise UsageError for a limit that would end every run at once."""
         if not (self.silence > 0 and (self.total is None or self.total > 0)):  # nor NaN
             raise UsageError("a limit in seconds must be more than 0")
+        if self.total is not None and math.isinf(self.total):
+            raise UsageError("a total must be finite; leave --timeout out for none")
 
 
 USUAL = Limits()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustnb.errors import RobustnbError, UsageError
+from robustnb.errors import RobustnbError, RunError, UsageError
 from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, records
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import choose
@@ -23,11 +24,17 @@ from robustnb.reproduce.publish import publish
 from robustnb.reproduce.registry import load_all
 
 Report = Callable[[str], None]
+_RUN_FOLDER = re.compile(r"seed(\d{1,9})-[0-9a-f]+")
+_IN_A_RECORD = frozenset({"paper", "profile", "seed", "source", "measurements"})
 
 
-def _load(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+def _load(path: Path) -> dict[str, Any] | None:
+    """A local run's record; None if it is not there, or damaged, and so to be made again."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.keys() >= _IN_A_RECORD else None
 
 
 def _local(project: Project) -> list[dict[str, Any]]:
@@ -36,10 +43,12 @@ def _local(project: Project) -> list[dict[str, Any]]:
     for name, profile in load_profiles(project.notebooks).items():
         for paper in project.papers():
             for folder in sorted((project.runs / name / paper).glob("seed*-*")):
-                seed = int(folder.name[4:].partition("-")[0])
-                run = keys.resolve_run(project, paper, profile, seed)
-                if folder == run.folder(project.runs) and (folder / RECORD).is_file():
-                    found.append({**_load(folder / RECORD), "origin": "run"})
+                if (named := _RUN_FOLDER.fullmatch(folder.name)) is None:
+                    continue
+                run = keys.resolve_run(project, paper, profile, int(named[1]))
+                record = _load(folder / RECORD) if folder == run.folder(project.runs) else None
+                if record is not None:
+                    found.append({**record, "origin": "run"})
     return found
 
 
@@ -134,7 +143,10 @@ def _fetch_data(project: Project, runs: Sequence[keys.RunSpec], report: Report) 
 
 def _keep(project: Project, run: keys.RunSpec, report: Report) -> str:
     """Copy a run's record to those of the book, with its page for seed 0; why not the page."""
-    record, refused = _load(run.folder(project.runs) / RECORD), ""
+    made, refused = run.folder(project.runs) / RECORD, ""
+    record = _load(made)
+    if record is None:
+        raise RunError(f"{made} is damaged; remove its folder, and run it again")
     home = project.records / run.profile / run.paper
     if run.seed == 0 and run.profile != "smoke":
         try:

@@ -45,7 +45,13 @@ def load(notebooks: Path) -> dict[str, Profile]:
     found = read(path, _File)
     if tuple(found.profiles) != NAMES:
         raise UsageError(f"{path.name} must list the profiles {', '.join(NAMES)} in this order")
+    for name, size in found.profiles.items():
+        if not (size.reference_seconds > 0 and size.memory_gb > 0):
+            raise UsageError(f"{path.name}: the sizes of {name} must be more than 0")
+    papers = {notebook.stem for notebook in notebooks.glob("*.md")}
     for paper, overrides in found.papers.items():
+        if paper not in papers:
+            raise UsageError(f"{path.name}: {unknown('paper', paper, papers)}")
         for name, given in overrides.items():
             _check_override(name, given or {}, f"{path.name}: {paper}")
     return {

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from robustnb.errors import RunError
 from robustnb.reproduce import confirmations, keys, profiles
 from robustnb.reproduce.project import Project
 
@@ -39,7 +41,17 @@ class Standing:
 def committed(project: Project) -> list[dict[str, Any]]:
     """The records under book/records, in the order of their paths."""
     paths = sorted(project.records.glob("*/*/seed*.json"))
-    return [{**json.loads(p.read_text(encoding="utf-8")), "origin": "record"} for p in paths]
+    return [{**_read(path), "origin": "record"} for path in paths]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record, dict) and record["source"] and record["closure"] is not None:
+            return record
+    except (ValueError, KeyError):
+        pass
+    raise RunError(f"{path} is no record; restore it, as by `git checkout -- {path.name}` there")
 
 
 def planner(project: Project) -> PlanOf:

@@ -348,3 +348,26 @@ def test_importing_robustnb_loads_neither_torch_nor_numpy():
     ).stdout
     assert "'robustnb.attacks'" in done
     assert "'torch'" not in done and "'numpy'" not in done
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run toy2020 --seed 3 --seed 1", "reproduce --seeds 0 --seeds 1", "book --jobs 1 --jobs 2",
+     "records confirm --seed 0 --seed 1", "power toy2020 --profile laptop --profile gpu"],
+)  # fmt: skip
+def test_an_option_given_twice_is_refused(toy, robustnb, words):
+    code, _, err = robustnb(*words.split())
+    assert code == 2 and "is given twice; give it once" in err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+def test_a_damaged_record_of_a_run_counts_as_none_and_a_committed_one_is_named(
+    toy, robustnb, content
+):
+    run = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0)
+    write_atomically(run.folder(toy.runs) / "record.json", content or " ")
+    (toy.runs / "smoke" / "toy2020" / "seedx-1").mkdir()
+    assert robustnb("claims", "toy2020")[0] == 0
+    write_atomically(toy.records / "laptop" / "toy2020" / "seed0.json", content or " ")
+    code, _, err = robustnb("claims", "toy2020")
+    assert code == 5 and "seed0.json is no record; restore it" in err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robustnb import unfinished
-from robustnb.errors import RunError
+from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import batch, book, cli, disk, keys, profiles, project, single
 from robustnb.reproduce.atomic import move_folder, write_atomically
 from robustnb.reproduce.project import Project
@@ -186,3 +186,22 @@ def test_a_batch_needs_no_home_that_can_be_written(toy, monkeypatch):
     with batch.lock(toy):
         batch.run_all(toy, runs, jobs=1, report=lambda _line: None)
     assert (runs[0].folder(toy.runs) / "record.json").is_file()
+
+
+@pytest.mark.parametrize("build", ["file", "file/sub", "a" * 300])
+def test_a_build_folder_that_cannot_be_one_is_named_with_its_variable(
+    toy, tmp_path, monkeypatch, build
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ROBUSTNB_ROOT", str(toy.root))
+    monkeypatch.setenv("ROBUSTNB_BUILD", str(tmp_path / build))
+    command = [sys.executable, "-m", "robustnb.reproduce.main", "run", "toy2020"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2) and "ROBUSTNB_BUILD" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_root_that_is_none_is_not_replaced_by_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROBUSTNB_ROOT", str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match="no checkout of the book around"):
+        project.find()
