@@ -26,7 +26,7 @@ from robustnb.smoothing.sampling import BLOCK
 from robustnb.stats import binomial_upper_quantile, clopper_pearson
 
 SIGMA, RUNS = 0.5, 3000
-PROBES = 2  # batches that a checkpoint asks for to know the model
+PROBES = 4  # batches that a checkpoint asks for to know the model
 
 
 @pytest.mark.parametrize(("distance", "n"), [(0.15, 100), (0.5, 100), (0.9, 300)])
