@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import robustnb
+from robustnb import unfinished
 from robustnb.errors import RobustnbError, RunError, UsageError
 from robustnb.reproduce import batch, compare, confirmations, history, profiles, records
 from robustnb.reproduce.batch import Report
@@ -117,12 +117,9 @@ class _Work:
     def _unpacked(self, tried: int, commit: str) -> Iterator[tuple[Side, str | None]]:
         if tried and tried % _TOLD_EVERY == 0:
             self.report(f"  {tried} commits tried, now {commit[:12]}")
-        folder = self.home.build / "tmp" / f"{commit[:12]}.{os.getpid()}"
-        try:
-            code = history.unpack(self.project.root, commit, folder)
+        with unfinished.folder(self.home.build / "tmp", commit[:12]) as work:
+            code = history.unpack(self.project.root, commit, work / "code")
             yield self._side(f"the code of commit {commit[:12]}", code, code), commit
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _side(self, name: str, code: Path, root: Path, place: str = "earlier") -> Side:
         return Side(name, code, root, self.home.build / place, self.token)

@@ -128,6 +128,7 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line_with_the_variable(
     toy, monkeypatch, capsys, code
 ):
     monkeypatch.setenv("ROBUSTNB_ROOT", str(toy.root))
+    monkeypatch.setenv("ROBUSTNB_BUILD", str(toy.build))
     monkeypatch.setattr(Path, "mkdir", failing(code, str(toy.build)))
     monkeypatch.setattr(sys, "argv", ["robustnb", "reproduce", "toy2020"])
     with pytest.raises(SystemExit) as ended:
