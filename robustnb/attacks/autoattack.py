@@ -71,7 +71,7 @@ class AttackEnsemble:
     def name(self) -> str:
         """What a table calls it: "ensemble", and in what it differs from the standard one.
 
-        >>> Ensemble(0.1, targets=2, queries=200).name
+        >>> AttackEnsemble(0.1, targets=2, queries=200).name
         'ensemble (targets 2, queries 200)'
         """
         standard = AttackEnsemble(self.eps)
@@ -86,7 +86,7 @@ class AttackEnsemble:
     def runs(self, classes: int) -> tuple[MemberRun, ...]:
         """Restart by restart, so that fewer restarts are a prefix.
 
-        >>> len(Ensemble(0.1).runs(10)), len(Ensemble(0.1).runs(2))
+        >>> len(AttackEnsemble(0.1).runs(10)), len(AttackEnsemble(0.1).runs(2))
         (21, 5)
         """
         ranks = range(min(self.targets, classes - 1))

@@ -34,7 +34,7 @@ def radius(eps: float | Tensor, x: Tensor) -> Tensor:
 def lp_distance(x_adv: Tensor, x: Tensor, norm: Norm) -> Tensor:
     """The norm of `x_adv - x` of each example, (N,).
 
-    >>> distance(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), "l2")
+    >>> lp_distance(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), "l2")
     tensor([5.])
     """
     delta = (x_adv - x).flatten(1)
