@@ -1,8 +1,10 @@
 """One style for every figure: few colours safe for colour blindness, direct labels, bands.
 
 `use()` sets the style, `figure` opens a figure as wide as the text (or wider), and `finish` closes
-it and shows it as a PNG whose bytes depend on the figure alone. The background is opaque and very
-light, so that a figure reads the same on a white and on a dark page.
+it and shows it as a PNG whose bytes depend on the figure alone. A chart is drawn on white, which
+the page's style turns with the theme; a figure of images is drawn on nothing, in an ink that can
+be read on a white and on a dark page, since images must not be turned. Two panels meet in the
+middle of the PNG, so that a narrow screen can show one above the other.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ PALETTE: dict[str, str] = {
     "black": "#222222",
 }
 palette: tuple[str, ...] = tuple(PALETTE.values())
-PAPER = "#fdfdfb"
+PAPER = "#ffffff"
 INK = "#222222"
 GREY = "#6b6b6b"
+NEUTRAL = "#757575"  # on white as on the dark page
 _GRID = "#e4e4e0"
 _DPI = 200  # two device pixels for each of the 100 CSS pixels an inch
-_WIDTHS = {"column": 7.2, "wide": 9.6}  # inches, hence 720 and 960 CSS pixels
+_WIDTHS = {"column": 6.4, "wide": 9.6}  # inches, hence 640 and 960 CSS pixels
+_MISTAKE = "#c85a00"  # on white as on the dark page
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (4, 1)))
 
@@ -47,9 +51,9 @@ _STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
     "axes.labelsize": 12.5,
-    "xtick.labelsize": 11.5,
-    "ytick.labelsize": 11.5,
-    "legend.fontsize": 11.5,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
     "legend.frameon": True,  # opaque, so that no line runs through the words
     "legend.framealpha": 1.0,
     "legend.facecolor": PAPER,
@@ -153,7 +157,7 @@ def direct_label(
         color=color,
         ha=align,
         va="center",
-        fontsize=11.5,
+        fontsize=12,
         fontweight="bold",
         bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
         zorder=5,
@@ -181,7 +185,7 @@ def label_ends(ax: Axes, *, gap: float = 0.065) -> None:
             (1.015, height),
             xycoords="axes fraction",
             color=lines[k].get_color(),
-            fontsize=11.5,
+            fontsize=12,
             fontweight="bold",
             va="center",
             annotation_clip=False,
@@ -214,8 +218,9 @@ def images(
     sizes = [len(told.get(name, ())) for told in (rows, notes, wrong) for name in rows]
     if len(set(sizes)) != 1:
         raise ValueError(f"every row needs as many images, notes and marks, got {sizes}")
-    fig, _ = figure("wide", 0.165 * len(rows), panels=1)
+    fig, _ = figure("column", 1.2 * len(rows) / sizes[0])
     fig.clear()
+    fig.set_facecolor("none")
     grid = fig.subplots(len(rows), sizes[0], squeeze=False)
     for line, (name, pictures) in zip(grid, rows.items(), strict=True):
         for ax, pixels, note, bad in zip(line, pictures, notes[name], wrong[name], strict=True):
@@ -224,28 +229,53 @@ def images(
             ax.set(xticks=[], yticks=[])
             for side in ax.spines.values():
                 side.set(visible=True, linewidth=3 if bad else 0.9)
-                side.set_color(PALETTE["vermillion"] if bad else GREY)
-            ax.set_xlabel(note, fontsize=11, color=PALETTE["vermillion"] if bad else INK)
-        line[0].set_ylabel(name, fontweight="bold")
+                side.set_color(_MISTAKE if bad else NEUTRAL)
+            ax.set_xlabel(note, fontsize=12, color=_MISTAKE if bad else NEUTRAL)
+        line[0].set_ylabel(name, fontweight="bold", color=NEUTRAL)
     return fig
 
 
 def percent(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
-    """Print shares in [0, 1] as per cent on that axis."""
-    from matplotlib.ticker import PercentFormatter
+    """Print shares in [0, 1] as per cent on that axis, without digits that all ticks share."""
+    from matplotlib.ticker import FuncFormatter
 
     for name, side in (("x", ax.xaxis), ("y", ax.yaxis)):
         if axis in (name, "both"):
-            side.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+            side.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
 
 
 def png(fig: Figure) -> bytes:
     """The figure as PNG at twice the screen's resolution; equal figures give equal bytes."""
     buffer = io.BytesIO()
     fig.savefig(
-        buffer, format="png", dpi=_DPI, facecolor=PAPER, metadata={"Software": None, "Title": None}
+        buffer,
+        format="png",
+        dpi=_DPI,
+        bbox_inches=_shown(fig),
+        facecolor=fig.get_facecolor(),
+        metadata={"Software": None, "Title": None},
     )
     return buffer.getvalue()
+
+
+def _shown(fig: Figure) -> Any:
+    """What of the sheet is shown, in inches: all of it, widened so that two panels meet halfway."""
+    from matplotlib.transforms import Bbox
+
+    width, height = (float(side) for side in fig.get_size_inches())
+    left, right = 0.0, width
+    if panels_of(fig) == 2:
+        fig.draw_without_rendering()
+        boxes: list[Any] = [ax.get_tightbbox() for ax in fig.axes]
+        middle = (boxes[0].x1 + boxes[1].x0) / 2 / fig.dpi
+        reach = round(max(middle, width - middle), 2)
+        left, right = round(middle - reach, 2), round(middle + reach, 2)
+    return Bbox([[left, 0], [right, height]])
+
+
+def panels_of(fig: Figure) -> int:
+    """How many panels of a chart stand side by side; images and colour bars do not count."""
+    return len(_plotted(fig.axes)) if len(_plotted(fig.axes)) == len(fig.axes) else 1
 
 
 @dataclass(frozen=True)
@@ -255,6 +285,8 @@ class Picture:
     data: bytes = field(repr=False)
     alt: str
     size: tuple[int, int]  # width and height in CSS pixels
+    kind: Literal["chart", "images"] = "chart"
+    panels: int = 1
 
     @property
     def digest(self) -> str:
@@ -267,7 +299,8 @@ class Picture:
             "image/png": base64.b64encode(self.data).decode("ascii"),
             "text/plain": f"Figure: {self.alt}",
         }
-        return data, {"image/png": {"width": width, "height": height, "alt": self.alt}}
+        shown = {"kind": self.kind, "panels": self.panels}
+        return data, {"image/png": {"width": width, "height": height, "alt": self.alt, **shown}}
 
 
 def finish(fig: Figure, alt: str) -> Picture:
@@ -282,8 +315,10 @@ def finish(fig: Figure, alt: str) -> Picture:
             shared = any(other.get_ylabel() for other in fig.axes) and name == "y"
             if not text and not shared:
                 raise ValueError(f"the {name} axis has no label; ax.set_{name}label('eps (pixel)')")
-    width, height = (round(float(side) * 100) for side in fig.get_size_inches())
-    return Picture(png(fig), alt, (width, height))
+    shown = _shown(fig)
+    size = (round(shown.width * 100), round(shown.height * 100))
+    kind: Literal["chart", "images"] = "chart" if _plotted(fig.axes) else "images"
+    return Picture(png(fig), alt, size, kind, panels_of(fig))
 
 
 def _plotted(axes: Sequence[Axes]) -> list[Axes]:

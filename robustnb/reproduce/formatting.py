@@ -17,8 +17,13 @@ _QUIET = (NOT_RUN, NOT_AT, RECALLED, ESTIMATE)
 
 def badge(verdict: Json) -> str:
     """The verdict's word as a badge; the class carries a symbol, never colour alone."""
-    kind = _BADGE.get(verdict["group"], "rnb-notrun" if verdict["word"] in _QUIET else "rnb-open")
-    return f'<span class="rnb-badge {kind}">{verdict["label"]}</span>'
+    return f'<span class="rnb-badge {badge_class(verdict)}">{verdict["label"]}</span>'
+
+
+def badge_class(verdict: Json) -> str:
+    """The class that a verdict's group gives its badge and its box."""
+    quiet = "rnb-notrun" if verdict["word"] in _QUIET else "rnb-open"
+    return _BADGE.get(verdict["group"], quiet)
 
 
 def quantity(part: Json, value: float) -> str:

@@ -118,6 +118,7 @@ def _claim(paper: Paper, claim: Claim, records: Sequence[RunRecord], verdicts: V
         "provenance": claim.provenance,
         "theorem": claim.theorem,
         "note": claim.note,
+        "finding": dict(claim.finding),
         "numbers": [dataclasses.asdict(number) for number in claim.numbers],
         "profiles": at,
         "beyond": [p.id for p in claim.parts if not can_speak(p, profile)],

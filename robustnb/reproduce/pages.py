@@ -30,6 +30,7 @@ LARGEST_BYTES = 1_000_000
 _OUTPUTS = "outputs.json"
 _IMAGE = "image/png"
 _COLOURS = 256
+_OPAQUE = 255
 
 Json = Mapping[str, Any]
 
@@ -186,17 +187,21 @@ class _Figures:
 
 
 def palette_png(picture: bytes, *, width: int | None = None) -> bytes:
-    """A PNG in at most 256 colours, a third of the bytes; made narrower where `width` says so."""
+    """A PNG in at most 256 colours, a third of the bytes; made narrower where `width` says so.
+
+    Transparent stays transparent.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(picture)) as opened:
-        drawn = Image.alpha_composite(
-            Image.new("RGBA", opened.size, "white"), opened.convert("RGBA")
-        ).convert("RGB")
+        drawn = opened.convert("RGBA")
         dpi = opened.info.get("dpi")
     if width is not None and width < drawn.width:
         drawn = drawn.resize((width, round(drawn.height * width / drawn.width)))
-    few = drawn.quantize(_COLOURS, dither=Image.Dither.NONE)
+    if drawn.getextrema()[3][0] == _OPAQUE:
+        few = drawn.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    else:
+        few = drawn.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     out = io.BytesIO()
     few.save(out, "PNG", optimize=True, **({"dpi": dpi} if dpi else {}))
     return out.getvalue()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustnb.reproduce import convert
+from robustnb.reproduce import convert, folds
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import Choice, line
 from robustnb.reproduce.project import Project
@@ -28,8 +28,9 @@ def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers:
     for today, then in zip(convert.code_cells(page), executed.cells, strict=True):
         today.outputs = [nbformat.from_dict(output) for output in then.outputs]
         today.execution_count = then.count
-        _tell_alt_text(today)
+        _tell_figure(today)
     _insert_used_parameters(page, executed.parameters)
+    folds.mark(page)
     declared = convert.parameters(page, where=run.paper)
     context = Page(
         paper=run.paper,
@@ -47,13 +48,15 @@ def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers:
     return write_atomically(papers / f"{run.paper}.ipynb", nbformat.writes(page) + "\n")
 
 
-def _tell_alt_text(cell: Any) -> None:
-    """Hand a figure's alt text to the page: myst-nb reads it from the cell, not from the output."""
+def _tell_figure(cell: Any) -> None:
+    """Hand a figure's alt text and form to the page: myst-nb reads them from the cell."""
     for output in cell.outputs:
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-        if alt:
+        told = output.get("metadata", {}).get("image/png", {})
+        if told.get("alt"):
             options = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
-            options.setdefault("alt", alt)
+            options.setdefault("alt", told["alt"])
+            form = f"rnb-{told.get('kind', 'chart')} rnb-panels-{told.get('panels', 1)}"
+            options.setdefault("classes", form)
 
 
 def _insert_used_parameters(page: Any, used: Mapping[str, Any] | None) -> None:

@@ -18,6 +18,7 @@ from robustnb.reproduce.yamlfile import Entry, Flag, Real, Whole, named
 
 Kind = Literal["proof", "check", "coverage", "direction", "value", "equivalence"]
 Provenance = Literal["slides", "paper", "official code", "third party", "derived here", "recalled"]
+Group = Literal["holds", "partly", "against", "inconclusive", "open", "unjudged"]
 EXACT = ("proof", "check", "coverage")
 MIN_SEEDS = 5
 ENOUGH_POWER = 0.8
@@ -129,7 +130,9 @@ class Part(Entry):
 class Claim(Entry):
     """A sentence of the paper, where it stands, how we know it, and its parts.
 
-    theorem: what the page offers for a theorem, lemma or identity, if every part of it passes.
+    statement: its mathematics in TeX between dollars. theorem: what the page offers for a theorem,
+    lemma or identity, if every part of it passes. finding: the plain sentence for each group that
+    the verdict may fall into, with the placeholders of `robustnb.reproduce.finding`.
     """
 
     id: str
@@ -140,6 +143,7 @@ class Claim(Entry):
     numbers: tuple[Number, ...] = ()
     note: str = ""
     theorem: Literal["proved", "by machine", "checked", "repaired"] | None = None
+    finding: Mapping[Group, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

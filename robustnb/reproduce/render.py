@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import formatting
+from robustnb.reproduce import entries, finding, formatting, verdict_box
 from robustnb.reproduce.profiles import NAMES as PROFILES
-from robustnb.reproduce.registry_types import EXACT
 
 Json = Mapping[str, Any]
 _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
@@ -56,124 +55,42 @@ def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
     return _PLACEHOLDER.sub(replace, text)
 
 
-def _claim(ledger: Json, name: str) -> Json:
-    paper = ledger["papers"].get(name.partition(".")[0], {"claims": {}})
-    if name not in paper["claims"]:
-        raise unknown("claim", name, [c for p in ledger["papers"].values() for c in p["claims"]])
-    found: Json = paper["claims"][name]
-    return found
-
-
-def _part(ledger: Json, name: str) -> Json:
-    parts = _claim(ledger, name.rpartition(".")[0])["parts"]
-    if name not in parts:
-        raise unknown("part", name, parts)
-    found: Json = parts[name]
-    return found
-
-
-def _label(claim: str) -> str:
-    return claim.replace(".", "-").lower()
-
-
-def _short(claim: str) -> str:
-    return claim.rpartition(".")[2]
-
-
 def _verdict(ledger: Json, page: Page, name: str) -> str:
-    """The block that ends a section: what the paper says, what was found, part by part."""
-    claim = _claim(ledger, name)
-    rows = [_part_row(part) for part in claim["parts"].values()]
-    header = ["what was tested", "found here, with its 95 % interval", "verdict"]
-    remarks = [
-        f"*{part['title']}*: {text}"
-        for part in claim["parts"].values()
-        if (text := _remark(part, page.profile))
-    ]
-    note = f"\n\n{claim['note']}" if claim["note"] else ""
-    numbers = "; ".join(f"{n['what']}: {formatting.number(n)}" for n in claim["numbers"])
-    note += f"\n\nThe paper's numbers: {numbers}." if numbers else ""
-    if claim["text"]:
-        remarks.insert(0, f"{claim['text'][0].upper()}{claim['text'][1:]}.")
-    told = "\n\n" + "\n".join(f"- {remark}" for remark in remarks) if remarks else ""
-    return (
-        f"({_label(name)})=\n:::{{admonition}} {_short(name)}. {claim['statement']}\n"
-        f":class: rnb-verdict\n{formatting.badge(claim)} *Source: {claim['source']} "
-        f"({claim['provenance']}).*\n\n{formatting.table(header, rows)}{told}{note}\n:::"
-    )
-
-
-def _part_row(part: Json) -> list[str]:
-    """Three cells: the part over the paper's number, our result over its sample, the badge."""
-    profile = formatting.shown_profile(part)
-    found = part["profiles"][profile]
-    paper = formatting.paper_number(part)
-    interval = formatting.bounds(part, found["interval"])
-    result = " ".join(
-        text
-        for text in (
-            formatting.ours(part, found),
-            f'<span class="rnb-interval">{interval}</span>' if interval else "",
-        )
-        if text
-    )
-    p = formatting.p_values(found)
-    details = [formatting.sample(part, found), f"p = {p}".replace("= <", "<") if p else ""]
-    return [
-        formatting.stacked(part["title"], f"paper: {paper}" if paper else ""),
-        formatting.stacked(result or "–", ", ".join(text for text in details if text)),
-        formatting.stacked(f"{formatting.badge(found)} {profile}", formatting.age(found)),
-    ]
-
-
-def _remark(part: Json, page_profile: str) -> str:
-    """What a reader must know beside the badge: why not judged, and what a local run shows.
-
-    Local runs are told of at the profile of the verdict and at the one whose outputs the page has.
-    """
-    profile = formatting.shown_profile(part)
-    found = part["profiles"][profile]
-    quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
-    told = [found["caveat"]] if quiet else [found["text"]]
-    if part["planned"] and found["group"] == "inconclusive":
-        told.append(formatting.planned(part))
-    for size in dict.fromkeys((profile, page_profile or profile)):
-        told += _beside_records(part, size)
-    return "; ".join(text for text in told if text)
-
-
-def _beside_records(part: Json, profile: str) -> list[str]:
-    """Each local run of a profile against the prediction interval of the records."""
-    local = part["profiles"][profile]["local"]
-    return [
-        f"the {profile} run on this machine (seed {seed}) gives "
-        f"{formatting.quantity(part, run['value'])}, "
-        f"{'inside' if run['within'] else 'outside'} the records' 95 % prediction interval "
-        f"{formatting.bounds(part, local)}"
-        for seed, run in (local["runs"].items() if local else ())
-    ]
+    """The block that ends a section."""
+    claim = entries.claim(ledger, name)
+    return substitute(verdict_box.box(name, claim, page_profile=page.profile), ledger, page=page)
 
 
 def _claims(ledger: Json, page: Page, paper: str = "") -> str:
     """The list of claims at the top of a page."""
-    claims = _papers(ledger, page, paper)[0]["claims"]
-    rows = [
-        [
-            f"{{ref}}`{_short(name)} <{_label(name)}>`",
-            claim["statement"],
-            formatting.badge(claim),
-            claim["profile"] or "–",
-        ]
-        for name, claim in claims.items()
-    ]
-    return formatting.table(["", "the paper's claim", "verdict", "at"], rows)
+    return verdict_box.claims_list(_papers(ledger, page, paper)[0]["claims"])
+
+
+def _value(ledger: Json, _page: Page, name: str) -> str:
+    """Our estimate with its interval, inside a sentence."""
+    part = entries.part(ledger, name)
+    found = part["profiles"][formatting.shown_profile(part)]
+    if found["estimate"] is None:
+        return f"*{found['label']}*"
+    return f"{formatting.ours(part, found)} {formatting.bounds(part, found['interval'])}".strip()
+
+
+def _size(ledger: Json, _page: Page, name: str) -> str:
+    """The same without signs, for a sentence that says the direction in words."""
+    return finding.size(entries.part(ledger, name))
+
+
+def _of_runs(ledger: Json, _page: Page, name: str) -> str:
+    """How many of the runs lie on the claimed side."""
+    return finding.runs(entries.part(ledger, name))
+
+
+def _paper(ledger: Json, _page: Page, name: str) -> str:
+    return formatting.paper_number(entries.part(ledger, name)) or "–"
 
 
 def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
-    name = paper or page.paper
-    if name and name not in ledger["papers"]:
-        raise unknown("paper", name, ledger["papers"])
-    return [ledger["papers"][name]] if name else list(ledger["papers"].values())
+    return entries.papers(ledger, paper or page.paper)
 
 
 def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
@@ -184,7 +101,9 @@ def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
     for found in _papers(ledger, page, paper):
         for name, claim in found["claims"].items():
             verdicts = [formatting.badge(claim["profiles"][profile]) for profile in shown]
-            link = f"{{ref}}`{name.partition('.')[0]} {_short(name)} <{_label(name)}>`"
+            link = (
+                f"{{ref}}`{name.partition('.')[0]} {entries.short(name)} <{entries.label(name)}>`"
+            )
             rows.append([link, claim["statement"], *verdicts])
     return formatting.table(["claim", "what the paper says", *shown], rows)
 
@@ -220,20 +139,10 @@ def _cover(ledger: Json, _page: Page) -> str:
 
 def _links(paper: Json, group: str) -> str:
     names = [name for name, claim in paper["claims"].items() if claim["group"] == group]
-    return ", ".join(f"{{ref}}`{_short(name)} <{_label(name)}>`" for name in names) or "–"
-
-
-def _value(ledger: Json, _page: Page, name: str) -> str:
-    """Our estimate with its interval, inside a sentence."""
-    part = _part(ledger, name)
-    found = part["profiles"][formatting.shown_profile(part)]
-    if found["estimate"] is None:
-        return f"*{found['label']}*"
-    return f"{formatting.ours(part, found)} {formatting.bounds(part, found['interval'])}".strip()
-
-
-def _paper(ledger: Json, _page: Page, name: str) -> str:
-    return formatting.paper_number(_part(ledger, name)) or "–"
+    return (
+        ", ".join(f"{{ref}}`{entries.short(name)} <{entries.label(name)}>`" for name in names)
+        or "–"
+    )
 
 
 def _setting(_ledger: Json, page: Page, name: str) -> str:
@@ -363,9 +272,11 @@ _RENDERERS: dict[str, Callable[..., str]] = {
     "cover": _cover,
     "paper": _paper,
     "param": _parameter,
+    "runs": _of_runs,
     "scoreboard": _scoreboard,
     "scorecard": _scoreboard,
     "setting": _setting,
+    "size": _size,
     "source": _source,
     "totals": _totals,
     "value": _value,

@@ -58,3 +58,26 @@ THEOREMS = {
     "repaired": REPAIRED,
 }
 IN_SMALLER_SETTING = (SMALLER, EQUAL_SMALLER)
+MEANINGS = {
+    REPAIRED: "The printed statement is false; the page repairs it and proves the repaired one.",
+    PROVED_HERE: "The proof on this page is complete.",
+    PROVED_BY_MACHINE: "It was shown exactly, by algebra or by counting every case.",
+    CHECKED: "There is no proof here; a search found nothing that breaks it.",
+    COVERED: "The bound fails no more often than it may.",
+    SMALLER: "The sign is the paper's, in a smaller setting.",
+    SAME: "The sign is the paper's.",
+    EQUAL: "No difference beyond the margin.",
+    EQUAL_SMALLER: "No difference beyond the margin, in a smaller setting.",
+    HOLDS: "Every part holds.",
+    HOLDS_SMALLER: "Every part holds, in a smaller setting than the paper's.",
+    OPPOSITE: "The sign is the opposite of the paper's, in our setting.",
+    UNEQUAL: "The difference lies beyond the margin, in our setting.",
+    EXCLUDED: "An effect of the paper's size is excluded in our setting.",
+    TOO_SMALL: "The effect, if there is one, is too small for our runs to see.",
+    AUDIT: "The attack did not pass its audit, so that this decides nothing.",
+    NOT_COMPARABLE: "The condition of the claim does not hold in our runs.",
+    NOT_AT: "Our size cannot speak to it.",
+    NOT_RUN: "It has not been run.",
+    RECALLED: "The paper's number is quoted from memory and is not judged.",
+    ESTIMATE: "It is bounded from one side only and gets no verdict.",
+}

@@ -57,18 +57,45 @@ def test_equal_figures_give_equal_bytes(picture: plot.Picture) -> None:
     assert sample().digest == picture.digest
 
 
-def test_a_column_is_720_css_pixels_at_two_device_pixels_each(picture: plot.Picture) -> None:
+def test_a_column_is_640_css_pixels_at_two_device_pixels_each(picture: plot.Picture) -> None:
     image = Image.open(io.BytesIO(picture.data))
-    assert picture.size[0] == 720 and image.size[0] == 1440
+    assert picture.size[0] == 640 and image.size[0] == 1280
     data, metadata = picture._repr_mimebundle_()
-    assert metadata["image/png"]["width"] == 720 and "eps" in data["text/plain"]
+    assert metadata["image/png"]["width"] == 640 and "eps" in data["text/plain"]
 
 
-def test_the_background_is_opaque_and_light(picture: plot.Picture) -> None:
+def test_a_chart_is_on_opaque_white_which_the_page_turns_with_its_theme(
+    picture: plot.Picture,
+) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(picture.data)).convert("RGBA"))
-    assert pixels[..., 3].min() == 255
-    assert tuple(pixels[0, 0, :3]) == tuple(bytes.fromhex(plot.PAPER[1:]))
-    assert contrast(plot.PAPER, DARK_PAGE) > 15
+    assert (pixels[..., 3] == 255).all() and (pixels[0, 0] == 255).all()
+    assert picture.kind == "chart" and picture.panels == 1
+
+
+def test_two_panels_meet_in_the_middle_of_the_picture() -> None:
+    fig, axes = plot.figure("wide", 0.4, panels=2)
+    for ax, values in zip(axes, ([0, 1], [1e-5, 2e-5]), strict=True):
+        ax.plot(values, values, label="a rather long name")
+        ax.set(xlabel="x", ylabel="a quantity with a long name")
+    plot.label_ends(axes[1])
+    two = plot.finish(fig, "two lines")
+    pixels = np.asarray(Image.open(io.BytesIO(two.data)).convert("L"))
+    assert two.panels == 2
+    assert (pixels[:, pixels.shape[1] // 2] == 255).all(), "a label crosses the middle"
+    assert two.size == (pixels.shape[1] // 2, pixels.shape[0] // 2)
+
+
+def test_a_share_of_whole_per_cents_has_no_digits_after_the_point() -> None:
+    fig, ax = plot.figure()
+    ax.plot([0, 1], [0.5, 0.85])
+    plot.percent(ax)
+    fig.draw_without_rendering()
+    assert [t.get_text() for t in ax.get_yticklabels()][1] == "50 %"
+
+
+@pytest.mark.parametrize("colour", [plot.NEUTRAL, plot._MISTAKE])
+def test_the_ink_of_images_reads_on_white_and_on_the_dark_page(colour: str) -> None:
+    assert contrast(colour, "#ffffff") >= 4 and contrast(colour, DARK_PAGE) >= 4
 
 
 @pytest.mark.parametrize("name", [*plot.PALETTE, "grey"])
@@ -161,7 +188,7 @@ def test_images_are_framed_where_they_are_mistakes_and_need_no_axis_labels() -> 
     frames = [ax.spines["top"].get_linewidth() for ax in shown]
     assert frames[-1] > max(frames[:-1])
     assert np.array_equal(shown[1].images[0].get_array(), pictures[1, 0].numpy())
-    assert plot.finish(fig, "six images").size[0] == 960
+    assert plot.finish(fig, "six images").size[0] == 640
 
 
 def test_images_without_a_note_each_are_refused() -> None:

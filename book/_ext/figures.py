@@ -1,0 +1,59 @@
+"""Figures of two panels: side by side, and one above the other where the screen is narrow.
+
+`robustnb.lesson.plot` draws both panels into one PNG that they halve. On a narrow screen the style
+sheet shows its left half, and under it a second copy of its right half; nothing is loaded twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+PANELS = "rnb-panels-2"
+
+
+class panels(nodes.General, nodes.Element):
+    """A picture of two panels and its copy; `half` is width over height of one panel."""
+
+
+def visit_panels(self: Any, node: panels) -> None:
+    self.body.append(f'<div class="rnb-panels" style="--rnb-half: {node["half"]:.4f}">')
+
+
+def depart_panels(self: Any, node: panels) -> None:
+    self.body.append("</div>")
+
+
+class PairPanels(SphinxPostTransform):
+    """Puts the copy beside each picture of two panels."""
+
+    default_priority = 6
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        for image in list(self.document.findall(nodes.image)):
+            if PANELS not in image["classes"] or "width" not in image or "height" not in image:
+                continue
+            second = image.deepcopy()
+            second["alt"] = ""
+            second["classes"] = [*image["classes"], "rnb-second"]
+            second["ids"], second["names"] = [], []
+            half = _pixels(image["width"]) / 2 / _pixels(image["height"])
+            parent = image.parent
+            at = parent.index(image)
+            parent.remove(image)
+            parent.insert(at, panels("", image, second, half=half))
+
+
+def _pixels(length: Any) -> float:
+    """A length as Sphinx holds it: `960`, or `960px`."""
+    return float(str(length).removesuffix("px"))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_node(panels, html=(visit_panels, depart_panels))
+    app.add_post_transform(PairPanels)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
