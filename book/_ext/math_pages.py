@@ -136,7 +136,7 @@ def join(node: nodes.math) -> None:
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
     """A formula inside a line."""
     made = formula_of(self.builder.app, node)
-    names = "math notranslate nohighlight" + " rnb-long" * made.is_long
+    names = "math" + " rnb-long" * made.is_long
     self.body.append(self.starttag(node, "span", "", CLASS=names) + made.mathml + "</span>")
     raise nodes.SkipNode
 
@@ -144,7 +144,7 @@ def visit_math(self: HTML5Translator, node: nodes.math) -> None:
 def visit_displayed(self: HTML5Translator, node: nodes.math_block) -> None:
     """A formula on its own lines, with its number beside it."""
     made = formula_of(self.builder.app, node)
-    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    self.body.append(self.starttag(node, "div", CLASS="math"))
     self.body.append(f'<div class="rnb-formula">{made.mathml}</div>')
     if node.get("number"):
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')

@@ -32,6 +32,7 @@ INNERMOST = re.compile(
 INVISIBLE = dict.fromkeys(range(0x2061, 0x2065))
 SPACED = frozenset("=<>≤≥≠≈∼≡→←↦⇒⇔∈∣∥:")
 ACCENTS = {"~": "\u0303", "^": "\u0302", "ˆ": "\u0302", "˜": "\u0303", "¯": "\u0304", "‾": "\u0304"}
+BRACKETS = frozenset("()[]{}⟨⟩⌈⌉⌊⌋")
 
 Macros = Mapping[str, str]
 
@@ -168,7 +169,17 @@ def render(tex: str, display: bool, wrap: str) -> ElementTree.Element:
     except JSEvalException as error:
         said = re.search(r"ParseError:\s*(.*)", str(error))
         raise FormulaError(said[1] if said else str(error)) from error
-    return ElementTree.fromstring(str(made))
+    return lean(ElementTree.fromstring(str(made)))
+
+
+def lean(root: ElementTree.Element) -> ElementTree.Element:
+    """`root` without the attributes that repeat what a browser takes for granted."""
+    for node in root.iter("mo"):
+        for name in ("fence", "separator"):
+            node.attrib.pop(name, None)
+        if node.text in BRACKETS:
+            node.attrib.pop("form", None)
+    return root
 
 
 def annotated(root: ElementTree.Element, tex: str) -> str:
