@@ -22,7 +22,7 @@ from sphinx.writers.html5 import HTML5Translator
 from tex_to_mathml import Formula, FormulaError, macros_of, typeset
 
 RENDERER = "mathml"
-LINES_OF_A_CELL = 10_000  # myst-nb numbers line 3 of the second cell 20003
+LINES_OF_A_CELL = 10_000  # myst-nb numbers line 3 of the second cell 20004
 IN_DOLLARS = re.compile(r"\$([^$\n]+)\$")
 
 
@@ -58,7 +58,7 @@ def place(app: Sphinx, docname: str, node: nodes.Node) -> str:
     if line is None:
         return str(path)
     if str(path).endswith(".ipynb"):
-        return f"{path}, cell {line // LINES_OF_A_CELL}, line {line % LINES_OF_A_CELL}"
+        return f"{path}, cell {line // LINES_OF_A_CELL}, line {line % LINES_OF_A_CELL - 1}"
     return f"{path}:{line}"
 
 

@@ -7,6 +7,7 @@ honour. It is one file of 170 kB beside this one, and mini-racer brings V8: nobo
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ def macros_of(configured: Mapping[str, str | list[str | int]]) -> dict[str, str]
 
 @cache
 def engine() -> MiniRacer:
-    """V8 with Temml loaded."""
+    """V8 with Temml loaded; it is closed before Python ends, where it could hang for ever."""
     made = MiniRacer()
+    atexit.register(made.close)
     made.eval(TEMML.read_text(encoding="utf-8"))
     return made
 

@@ -12,7 +12,8 @@ PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1280, "height": 800}
 # Formulas that have no size although nothing around them is folded.
 UNSEEN = """() => [...document.querySelectorAll('.math')]
-  .filter(node => node.checkVisibility() && !node.querySelector('math')?.getBoundingClientRect().width)
+  .filter(node => node.checkVisibility())
+  .filter(node => !node.querySelector('math')?.getBoundingClientRect().width)
   .map(node => node.textContent.slice(0, 80))"""
 # Elements that reach beyond the window although nothing around them scrolls.
 TOO_WIDE = """() => {
