@@ -156,6 +156,7 @@ def _silent(_line: str) -> None:
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Run again what is there.")
 @click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
+@click.option("--dry-run", is_flag=True, help="Say which runs are to do, and start nothing.")
 @click.option(
     "--executor",
     default="local",
@@ -171,6 +172,7 @@ def reproduce_command(
     jobs: int | None,
     fresh: bool,
     record: bool,
+    dry_run: bool,
     executor: str,
     extra: tuple[str, ...],
     silence: float,
@@ -178,23 +180,19 @@ def reproduce_command(
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
-    from robustnb.reproduce import console, machine
-    from robustnb.reproduce.pipeline import reproduce
+    from robustnb.reproduce import cluster, console, machine, pipeline
 
-    ledger = reproduce(
-        project,
-        list(papers) or project.papers(),
-        size,
-        seeds,
-        jobs=jobs or machine.jobs(size.memory_gb),
-        limits=Limits(silence, timeout),
-        fresh=fresh,
-        record=record,
-        executor=executor,
-        extra=extra,
-        report=_say,
-    )
-    click.echo(console.claims(ledger, list(papers) or project.papers(), as_json=False))
+    chosen, limits = list(papers) or project.papers(), Limits(silence, timeout)
+    if dry_run:
+        cluster.check(executor, extra)
+        plan = pipeline.planned(project, chosen, size, seeds, fresh=fresh or record, report=_say)
+        click.echo(console.table(plan))
+        return
+    ledger = pipeline.reproduce(
+        project, chosen, size, seeds, jobs=jobs or machine.jobs(size.memory_gb), limits=limits,
+        fresh=fresh, record=record, executor=executor, extra=extra, report=_say,
+    )  # fmt: skip
+    click.echo(console.claims(ledger, chosen, as_json=False))
 
 
 def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_table.Profile]:

@@ -14,8 +14,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import execute as execute_module
-from robustnb.reproduce import history, kernel, machine, profiles, status
+from robustnb.reproduce import atomic, history, kernel, machine, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
@@ -237,7 +236,7 @@ def test_a_folder_without_its_record_is_replaced_and_a_fresh_run_loses_nothing(t
     def full(_result, _folder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(execute_module, "move_folder", full)
+    monkeypatch.setattr(atomic, "move_folder", full)
     with pytest.raises((RunError, OSError)):
         run(toy, fresh=True)
     assert (folder / "x.ipynb").read_bytes() == before
