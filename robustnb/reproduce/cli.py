@@ -16,7 +16,13 @@ import click
 from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
-from robustnb.reproduce.cli_options import OnceGroup, json_option, paper_argument, profile_option
+from robustnb.reproduce.cli_options import (
+    OnceGroup,
+    all_papers,
+    json_option,
+    paper_argument,
+    profile_option,
+)
 from robustnb.reproduce.cli_options import complete_papers as _complete_papers
 from robustnb.reproduce.cli_options import say as _say
 from robustnb.reproduce.cli_records import records_group
@@ -103,7 +109,9 @@ def list_command(as_json: bool) -> None:
     """Papers, claims, profiles and budgets."""
     from robustnb.reproduce import console
 
-    click.echo(console.overview(find(), as_json=as_json))
+    project = find()
+    all_papers(project)
+    click.echo(console.overview(project, as_json=as_json))
 
 
 @cli.command("run")
@@ -182,7 +190,7 @@ def reproduce_command(
     project, size = _checked(papers, profile)
     from robustnb.reproduce import cluster, console, machine, pipeline
 
-    chosen, limits = list(papers) or project.papers(), Limits(silence, timeout)
+    chosen, limits = list(papers) or all_papers(project), Limits(silence, timeout)
     if dry_run:
         cluster.check(executor, extra)
         plan = pipeline.planned(project, chosen, size, seeds, fresh=fresh or record, report=_say)
@@ -219,6 +227,7 @@ def book_command(
     best run at hand: a local one of a larger profile, else one kept with the book.
     """
     project, size = _checked((), profile or "smoke")
+    all_papers(project)
     from robustnb.reproduce import machine
     from robustnb.reproduce.pipeline import make_book
 
@@ -238,7 +247,7 @@ def book_command(
 def claims_command(paper: str | None, as_json: bool) -> None:
     """Verdict on each claim, from the runs and records there are."""
     project = find()
-    papers = [project.notebook(paper).stem] if paper else project.papers()
+    papers = [project.notebook(paper).stem] if paper else all_papers(project)
     from robustnb.reproduce import console
     from robustnb.reproduce.pipeline import build_ledger
 
