@@ -130,7 +130,9 @@ def _papermill(
                 raise
             why = ended() or "lost its kernel (killed, or out of memory)"
             last = f"; its last progress: {status.note}" if status.note else ""
-            raise RunError(f"{run.name} {why} {course.place()}{last}. The log is {log}") from None
+            raise RunError(
+                f"{run.name} failed {course.place()}: it {why}{last}. The log is {log}"
+            ) from None
 
 
 def _check_audit(facts: Mapping[str, Any], run: RunSpec) -> None:
