@@ -190,7 +190,7 @@ def reproduce_command(
     project, size = _checked(papers, profile)
     from robustnb.reproduce import cluster, console, machine, pipeline
 
-    chosen, limits = list(papers) or all_papers(project), Limits(silence, timeout)
+    chosen, limits = list(dict.fromkeys(papers)) or all_papers(project), Limits(silence, timeout)
     if dry_run:
         cluster.check(executor, extra)
         plan = pipeline.planned(project, chosen, size, seeds, fresh=fresh or record, report=_say)

@@ -61,14 +61,17 @@ def _mismatch(name: str, annotation: str, value: Any) -> UsageError:
     if annotation == "float" and isinstance(value, str):
         with suppress(ValueError):  # YAML reads 1e-3 as text
             example = repr(parse(value))
+    fix = f"{name}={example}"
+    if name.endswith("]"):  # an item of a list
+        fix = f'"{example}" there' if annotation == "str" else f"{example} there"
     return UsageError(
-        f"parameter {name!r} is {annotation}, got {shorten(repr(value))}; write {name}={example}"
+        f"parameter {name!r} is {annotation}, got {shorten(repr(value))}; write {fix}"
     )
 
 
 def _checked(name: str, annotation: str, value: Any) -> Value:
     if annotation.startswith("list[") and isinstance(value, list):
-        return [_checked(name, annotation[5:-1], item) for item in value]
+        return [_checked(f"{name}[{i}]", annotation[5:-1], item) for i, item in enumerate(value)]
     if annotation == "float":
         if type(value) in (int, float) and abs(value) < math.inf:
             return _as_float(name, value)

@@ -82,6 +82,16 @@ def test_a_value_of_another_type_is_refused_with_an_example(declared, word):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
+def test_a_wrong_item_of_a_list_is_named_by_its_place():
+    declared = read_parameters('names: list[str] = ["a"]\nlrs: list[float] = [1]', where="x.md")
+    for word, why in [
+        ('names=["a", 3]', """parameter 'names[1]' is str, got 3; write "text" there"""),
+        ('lrs=["a"]', "parameter 'lrs[0]' is float, got 'a'; write 0.1 there"),
+    ]:
+        with pytest.raises(UsageError, match=re.escape(why)):
+            parse_assignments(declared, [word])
+
+
 @pytest.mark.parametrize("word", [f"steps={2**63}", f"steps={-(2**63) - 1}", "steps=10**400"])
 def test_an_integer_beyond_64_bits_is_refused(declared, word):
     with pytest.raises(UsageError, match="too large"):
