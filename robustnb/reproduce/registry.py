@@ -61,6 +61,8 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
     """Read one registry by paper name or by path; raises UsageError naming file, claim and fix."""
     path = name if isinstance(name, Path) else folder / f"{name}.yaml"
     if not path.is_file():
+        if (path.parent.parent / f"{path.stem}.md").is_file():
+            raise UsageError(f"{path.stem} has no registry yet; write notebooks/claims/{path.name}")
         raise unknown("paper", path.stem, (p.stem for p in path.parent.glob("*.yaml")))
     return _load(path, path.stat().st_mtime_ns)
 

@@ -175,6 +175,9 @@ def test_a_notebook_without_a_registry_is_listed(toy, robustnb):
     (toy.notebooks / "doe2020.md").write_bytes(toy.notebook("toy2020").read_bytes())
     assert "doe2020  (no registry)" in robustnb("list")[1]
     assert robustnb("claims")[0] == 0 and robustnb("claims", "doe2020")[0] == 0
+    for command in ("register", "power"):
+        code, _, err = robustnb(command, "doe2020")
+        assert code == 2 and "doe2020 has no registry yet; write notebooks/claims/doe2020" in err
 
 
 def test_a_dry_run_tells_what_is_to_do_and_starts_nothing(toy, robustnb):
