@@ -4,6 +4,7 @@
 # what Snakemake takes for a wildcard. `--executor NAME` sends the runs to a cluster, and words for
 # Snakemake itself go through --snakemake:
 #   robustnb reproduce --profile gpu --seeds 0-4 --executor slurm --jobs 8
+import shlex
 import sys
 
 
@@ -15,6 +16,10 @@ SILENCE = config.get("silence", SILENCE_SECONDS)
 # Only `robustnb reproduce --timeout` bounds a job; without it the cluster's own default holds.
 TOTAL = config.get("timeout")
 RUNTIME = {} if TOTAL is None else {"runtime": 2 + int(float(TOTAL) / 60)}
+# Runs that are to be made afresh take the place of old ones only when they are done, so they are
+# known to Snakemake by a mark that is none of theirs.
+FRESH = "fresh" in config
+PLACE = "{profile}/{paper}/seed{seed}-{key}/"
 LIMITS = f"--silence {SILENCE}" + ("" if TOTAL is None else f" --timeout {TOTAL}")
 
 
@@ -27,7 +32,7 @@ wildcard_constraints:
 
 rule run:
     output:
-        "../runs/{profile}/{paper}/seed{seed}-{key}/record.json",
+        f"fresh/{PLACE}done" if FRESH else f"../runs/{PLACE}record.json",
     threads: 1
     resources:
         mem_mb=lambda wildcards: int(1024 * PROFILES[wildcards.profile].memory_gb),
@@ -37,6 +42,7 @@ rule run:
         # functions, since Snakemake would look for wildcards in a text
         python=lambda wildcards: sys.executable,
         limits=lambda wildcards: LIMITS,
+        end=lambda wildcards, output: f"--fresh && touch {shlex.quote(output[0])}" if FRESH else "",
     shell:
         "{params.python:q} -m robustnb.reproduce.main run {wildcards.paper}"
-        " --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits}"
+        " --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits} {params.end}"

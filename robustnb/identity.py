@@ -94,20 +94,19 @@ def named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def describe(value: Any, *, opaque: bool = False) -> Any:
     """JSON values that are equal for things that do the same; functions and objects as digests.
 
-    Raises UnknownIdentity for what cannot be read; with `opaque` its class stands in for it, and
-    attributes that were set on functions do not count.
+    Raises UnknownIdentity for what cannot be read; with `opaque` its class stands in for it.
     """
     return short(_Reader(opaque).read(value))
 
 
-def settings(model: Callable[..., Any]) -> dict[str, Any]:
+def settings(model: Callable[..., Any], *, opaque: bool = False) -> dict[str, Any]:
     """What decides a model's answers beside its weights, in JSON values by path.
 
     Paths are such as "layer1.scale" (an attribute) or "closure.eps" (a variable that a function
     closes over), and go down to single numbers; the path that ends in ":keys" says what a list or
-    dictionary holds. UnknownIdentity if something cannot be read.
+    dictionary holds. UnknownIdentity if something cannot be read; with `opaque` its class counts.
     """
-    reader = _Reader(opaque=False)
+    reader = _Reader(opaque)
     if isinstance(model, nn.Module) and not isinstance(model, _NamedModule):
         return dict(leaves(dict(reader.module_settings(model)), ""))
     return dict(leaves(reader.read(model), ""))
@@ -126,7 +125,6 @@ class _Reader:
 
     def __init__(self, opaque: bool) -> None:
         self.opaque = opaque
-        self.of_functions = not opaque
         self.met: dict[int, str] = {}
         self.alive: list[Any] = []  # so that no number is given twice
         self.path: list[str] = []
@@ -169,6 +167,8 @@ class _Reader:
     def array(self, value: Tensor | np.ndarray[Any, Any]) -> Any:
         if isinstance(value, Tensor):
             return value.item() if value.ndim == 0 else weights_digest({"tensor": value})
+        if isinstance(value, np.ma.MaskedArray):
+            return self.items([np.asarray(value.filled()), np.ma.getmaskarray(value)])
         if value.dtype.hasobject:
             return self.items(value.ravel().tolist())
         form = f"{value.dtype} {value.shape}".encode()
@@ -241,7 +241,7 @@ class _Reader:
         read: dict[str, Any] = {"code": digest(code.instructions(made))}
         if not library:
             parts["globals"] = code.names_read(made, value.__globals__)
-            parts["attributes"] = code.function_attributes(value) if self.of_functions else {}
+            parts["attributes"] = code.function_attributes(value)
         for part, held in parts.items():
             read[part] = self.below(part, held) if isinstance(held, dict) else self.at(part, held)
         return Parts(name, {part: item for part, item in read.items() if item})
@@ -321,6 +321,8 @@ class _Reader:
                 "could be taken for another's; name it: robustnb.identity.named(model, "
                 '"a name of its own")'
             ) from error
+        if not isinstance(parts, str):  # items come by an iterator that only points to its object
+            parts = [*parts[:3], *(list(items) for items in parts[3:5] if items is not None)]
         read = parts if isinstance(parts, str) else self.items(parts)
         return Parts(name_of(kind), {"pickled": read, **held})
 

@@ -7,14 +7,14 @@ import numbers
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+
+_SHOWN = 80  # characters of a value that a message repeats
 
 
 def is_scalar(value: Any) -> bool:
     """Whether `value` is one number: of Python, of numpy, or an array or tensor without axes."""
-    if isinstance(value, Tensor | np.ndarray):
-        return value.ndim == 0
-    return isinstance(value, numbers.Number)
+    axes = None if isinstance(value, np.generic) else getattr(value, "ndim", None)
+    return isinstance(value, numbers.Number) if axes is None else bool(axes == 0)
 
 
 def real(what: str, value: Any) -> float:
@@ -26,7 +26,7 @@ def real(what: str, value: Any) -> float:
     """
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
-        raise TypeError(f"{what} must be a real number, got {value!r}")
+        raise TypeError(f"{what} must be a real number, got {shown(value)}")
     return float(plain)
 
 
@@ -51,11 +51,19 @@ def whole(what: str, value: Any, *, least: int = 1, hint: str = "") -> int:
     """
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Integral) or plain < least:
-        raise ValueError(f"{what} must be an integer >= {least}, got {value!r}{hint}")
+        raise ValueError(f"{what} must be an integer >= {least}, got {shown(value)}{hint}")
     return int(plain)
 
 
+def shown(value: Any) -> str:
+    """A value in the one line of a message: an array by its shape, else the beginning of it."""
+    if getattr(value, "ndim", 0):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
-        return value.item()
-    return value.item() if isinstance(value, np.generic) else value
+    """Arrays and tensors without axes, and numpy's scalars, as what they hold; torch stays out."""
+    without_axes = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if without_axes else value

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 from scipy import stats as st
 
+from robustnb.scalars import finite, real, whole
+
 Floats = NDArray[np.float64]
 DRAWS = 4000
 _CHUNK = 4_000_000  # weights held at once: 32 MB
@@ -96,7 +98,8 @@ def binomial_upper_quantile(n: int, alpha: float, *, q: float = 0.999) -> int:
     >>> binomial_upper_quantile(2000, 0.05)
     131
     """
-    _check_count(0, n)
+    _, n = _check_count(0, n)
+    alpha = real("alpha", alpha)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha}; give the claimed miss rate")
     _check_level(q)
@@ -122,7 +125,7 @@ def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 def t_test(values: ArrayLike, *, null: float = 0.0) -> float:
     """Two-sided p-value of Student's test that the mean is `null`; equal values give 0 or 1."""
-    x = _vector(values)
+    x, null = _vector(values), finite("null", null)
     gap, error = float(x.mean()) - null, _standard_error(x)
     if error <= 1e-15 * max(1.0, abs(null)):
         return 1.0 if abs(gap) <= 1e-12 else 0.0
@@ -131,8 +134,9 @@ def t_test(values: ArrayLike, *, null: float = 0.0) -> float:
 
 def sign_test(wins: int, losses: int) -> float:
     """Exact two-sided p-value that wins and losses are equally likely (McNemar, ties left out)."""
-    if min(wins, losses) < 0:
-        raise ValueError(f"counts must be >= 0, got {wins}, {losses}; count changed examples")
+    hint = "; count changed examples"
+    wins = whole("wins", wins, least=0, hint=hint)
+    losses = whole("losses", losses, least=0, hint=hint)
     if wins + losses == 0:
         return 1.0
     return float(st.binomtest(wins, wins + losses, 0.5).pvalue)
@@ -149,7 +153,9 @@ def resampled_means(
     table = np.asarray(rows, dtype=np.float64)
     if table.ndim != 2 or not table.size:
         raise ValueError(f"rows must be a filled (N, K) table, got shape {table.shape}")
-    n = len(table)
+    if not bool(np.isfinite(table).all()):
+        raise ValueError("rows hold NaN or infinite values; leave such examples out")
+    draws, n = whole("draws", draws), len(table)
     cells, counts = np.unique(table, axis=0, return_counts=True)
     out = np.empty((draws, table.shape[1]))
     step = max(1, _CHUNK // n)
@@ -182,9 +188,9 @@ def crossed_bootstrap(
     examples drawn are the same for every seed and arm; seeds are then drawn with replacement, and
     the draw is the mean of their statistics. One seed: the plain bootstrap over examples.
     """
-    x = np.asarray(samples, dtype=np.float64)
-    if x.ndim != 3:
-        raise ValueError(f"samples must be (seeds, arms, examples), got shape {x.shape}")
+    x, draws = np.asarray(samples, dtype=np.float64), whole("draws", draws)
+    if x.ndim != 3 or not x.size:
+        raise ValueError(f"samples must be filled (seeds, arms, examples), got shape {x.shape}")
     seeds, arms, n = x.shape
     means = resampled_means(x.reshape(seeds * arms, n).T, draws=draws, generator=generator)
     return mean_over_seeds(statistic(means.reshape(draws, seeds, arms)), generator=generator)
@@ -201,13 +207,13 @@ def mean_over_seeds(values: Floats, *, generator: np.random.Generator) -> Floats
 def percentile_interval(draws: ArrayLike, *, level: float = 0.95, covers: str = "") -> Interval:
     """The central `level` of the bootstrap draws."""
     level = _check_level(level)
-    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_draws(draws), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, covers or "bootstrap")
 
 
 def percentile_test(draws: ArrayLike, *, null: float = 0.0) -> float:
     """Two-sided p-value read off bootstrap draws: twice the smaller tail beyond null, plus one."""
-    x = np.asarray(draws, dtype=np.float64)
+    x, null = _draws(draws), finite("null", null)
     slack = 1e-12
     tail = min(int((x <= null + slack).sum()), int((x >= null - slack).sum()))
     return min(1.0, 2 * (tail + 1) / (x.size + 1))
@@ -251,8 +257,8 @@ def tost(estimate: float, error: float, margin: float, *, df: float = math.inf) 
     `error` is the standard error of `estimate`. Below 0.05 exactly when the 90 % interval lies
     inside (-margin, margin).
     """
-    if error < 0 or margin <= 0:
-        raise ValueError(f"need error >= 0 and margin > 0, got {error} and {margin}")
+    estimate, df = finite("estimate", estimate), _check_df(df)
+    error, margin = finite("error", error, least=0), finite("margin", margin, above=0)
     if error == 0:
         return 0.0 if abs(estimate) < margin else 1.0
     return float(st.t.sf((margin - abs(estimate)) / error, df))
@@ -268,9 +274,8 @@ def minimal_detectable(
     >>> round(minimal_detectable(1.0), 3)
     2.802
     """
-    _check_level(power)
-    if error < 0 or df < 1:
-        raise ValueError(f"need error >= 0 and df >= 1, got {error}, {df}; use two seeds")
+    power, alpha = _check_level(power), _check_level(alpha)
+    error, df = finite("error", error, least=0), _check_df(df)
     critical = float(st.t.ppf(1 - alpha / 2, df))
     if math.isinf(df):
         return error * (critical + float(st.norm.ppf(power)))
@@ -291,8 +296,8 @@ def power_against(
     >>> round(power_against(2.802, 1.0), 3)
     0.8
     """
-    if effect <= 0 or error <= 0 or df < 1:
-        raise ValueError(f"need effect > 0, error > 0 and df >= 1, got {effect}, {error}, {df}")
+    effect, error = finite("effect", effect, above=0), finite("error", error, above=0)
+    alpha, df = _check_level(alpha), _check_df(df)
     critical, shift = float(st.t.ppf(1 - alpha / 2, df)), effect / error
     if math.isinf(df):
         return float(st.norm.sf(critical - shift))
@@ -337,8 +342,22 @@ def _check_count(k: int, n: int) -> tuple[int, int]:
     return k, n
 
 
+def _draws(values: ArrayLike) -> Floats:
+    x = np.asarray(values, dtype=np.float64)
+    if not x.size or not bool(np.isfinite(x).all()):
+        raise ValueError("need at least one bootstrap draw, and all of them finite")
+    return x
+
+
+def _check_df(df: float) -> float:
+    df = real("df", df)
+    if not df >= 1:
+        raise ValueError(f"df must be >= 1 degrees of freedom, got {df}; use two seeds")
+    return df
+
+
 def _check_level(level: float) -> float:
-    level = float(level)
+    level = real("a level", level)
     if not 0 < level < 1:
         raise ValueError(f"a level is between 0 and 1, got {level}; 95 % is 0.95")
     return level

@@ -64,4 +64,5 @@ def _seal(tensors: Mapping[str, Tensor], text: str) -> str:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+    dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return dense.detach().cpu().contiguous()

@@ -11,6 +11,7 @@ import types
 import warnings
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -143,6 +144,10 @@ MAKES = {
     "a module that forwards names": Forwarding,
     "a scripted attribute": scripted,
     "the mode of a teacher": lambda v: teacher(v == 1.0),
+    "a queue": lambda v: collections.deque([v], maxlen=2),
+    "the length of a queue": lambda v: collections.deque([1], maxlen=int(v)),
+    "a masked array": lambda v: np.ma.array([1.0, 2.0], mask=[v == 1.0, v == 2.0]),
+    "a sparse tensor": lambda v: torch.tensor([v, 0.0]).to_sparse(),
     "a pattern": lambda v: re.compile(str(v)),
 }
 

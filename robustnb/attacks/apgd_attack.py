@@ -80,6 +80,7 @@ def apgd(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; more restarts never give a weaker image; modes are restored.
     """
+    clip = projections.check_box(clip)
     eps, _, steps = validation.check_attack(
         model, x, y, eps=eps, step=1.0, steps=steps, norm=norm, clip=clip
     )

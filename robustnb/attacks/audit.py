@@ -117,6 +117,7 @@ class _Accuracy:
 def zero_gradients(model: Model, x: Tensor, y: Tensor, *, batch_size: int = 256) -> Finding:
     """The share of correct examples whose cross-entropy gradient is 0, or not finite throughout."""
     batch_size = validation.check_batch_size(batch_size)
+    validation.check_place(model, x)
     validation.check_gradients_allowed(model)
     none, queries = [], ModelQueries(model)
     with eval_mode(model):

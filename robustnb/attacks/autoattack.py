@@ -53,6 +53,7 @@ class AttackEnsemble:
     def __post_init__(self) -> None:
         """Refuse settings that no ensemble can have."""
         object.__setattr__(self, "eps", validation.check_radius(self.eps))
+        object.__setattr__(self, "clip", projections.check_box(self.clip))
         validation.check_norm(self.norm)
         for what in ("steps", "targets", "restarts", "queries"):
             object.__setattr__(self, what, whole(what, getattr(self, what)))

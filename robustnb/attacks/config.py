@@ -48,6 +48,7 @@ class PGDConfig:
             "step": tuple(step) if isinstance(step, list) else step,
             "steps": steps,
             "restarts": validation.check_restarts(self.restarts, self.start),
+            "clip": projections.check_box(self.clip),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)

@@ -58,6 +58,7 @@ def fab(
     that is misclassified as it stands comes back to the bit with size 0; more restarts never give
     a larger size; modes are restored.
     """
+    clip = projections.check_box(clip)
     _, _, steps = validation.check_attack(
         model, x, y, eps=0.0, step=1.0, steps=steps, norm=norm, clip=clip
     )

@@ -75,6 +75,7 @@ def pgd(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; the model's modes are restored and its parameters get no gradient.
     """
+    clip = projections.check_box(clip)
     eps, step, steps = validation.check_attack(
         model, x, y, eps=eps, step=step, steps=steps, norm=norm, clip=clip
     )
@@ -139,6 +140,7 @@ def maximize(
     kept. Guarantee: as `pgd`, except that modes are the caller's business.
     """
     step, steps = validation.check_steps(step, steps)
+    eps, clip = validation.check_eps(eps, len(x)), projections.check_box(clip)
     if keep == "worst":
         initial_point = projections.project(initial_point, x, eps=eps, norm=norm, clip=clip)
     return pgd_loop(

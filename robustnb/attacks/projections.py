@@ -7,16 +7,42 @@ rounded towards zero into x's dtype, so that a ball never grows by rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from robustnb.scalars import finite, is_scalar, shown
 
 Norm = Literal["linf", "l2", "l1"]
 Clip = tuple[float, float] | None
 NORMS: tuple[Norm, ...] = get_args(Norm)
 _L1_SHARE = 0.01  # of the coordinates that an l1 step changes (Tramer & Boneh 2019, SLIDE)
+
+
+def check_box(clip: Any, what: str = "clip") -> Clip:
+    """The lowest and the highest value of a pixel as floats, or None for images without a box.
+
+    Two numbers of any kind, as a tuple, list, array or tensor; else TypeError or ValueError.
+
+    >>> check_box([0, 1])
+    (0.0, 1.0)
+    """
+    if clip is None:
+        return None
+    ends = clip.tolist() if hasattr(clip, "tolist") else clip
+    pair = isinstance(ends, Sequence) and not isinstance(ends, str) and len(ends) == 2
+    if not pair or not all(map(is_scalar, ends)):
+        raise TypeError(
+            f"{what} must be two numbers (low, high), or None for images without a box, got "
+            f"{shown(clip)}"
+        )
+    hint = "; use None for images without a box"
+    low, high = (finite(f"an end of {what}", end, hint=hint) for end in ends)
+    if not low < high:
+        raise ValueError(f"{what} must be (low, high) with low < high, got ({low:g}, {high:g})")
+    return low, high
 
 
 def radius(eps: float | Tensor, x: Tensor) -> Tensor:
@@ -92,7 +118,7 @@ def project(
     x_adv: Tensor, x: Tensor, *, eps: float | Tensor, norm: Norm, clip: Clip = (0.0, 1.0)
 ) -> Tensor:
     """The nearest point (in l2) to `x_adv` within `eps` of x and inside `clip`; see `projector`."""
-    return projector(x, eps=eps, norm=norm, clip=clip)(x_adv)
+    return projector(x, eps=eps, norm=norm, clip=check_box(clip))(x_adv)
 
 
 def projector(

@@ -48,6 +48,7 @@ def square(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; never weaker than x; more restarts never give a weaker image; modes are restored.
     """
+    clip = projections.check_box(clip)
     eps, _, _ = validation.check_attack(
         model, x, y, eps=eps, step=1.0, steps=1, norm=norm, clip=clip, gradients=False
     )

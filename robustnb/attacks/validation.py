@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.projections import NORMS, Clip
-from robustnb.models.ask import tensors_of
+from robustnb.models.ask import check_has_values, check_model, tensors_of
 from robustnb.scalars import finite, is_scalar, real, whole
 
 _PIXELS = " in pixel units (8/255, not 8)"
@@ -179,10 +179,12 @@ def check_norm(norm: str) -> None:
 
 
 def check_place(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Refuse images whose device or dtype is not the model's."""
+    """Refuse what is no model, and images whose device or dtype is not the model's."""
+    check_model(model)
     first = next((t for t in tensors_of(model) if t.dtype.is_floating_point), None)
     if first is None:
         return
+    check_has_values(first)
     if first.device != x.device:
         raise ValueError(f"the model is on {first.device} and x on {x.device}; use x.to(...)")
     if first.dtype != x.dtype:

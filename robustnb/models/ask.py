@@ -21,9 +21,27 @@ def ask(model: Model, x: Tensor) -> Tensor:
     TypeError or ValueError, with the way to mend it, unless it answers with one tensor of floats:
     a row of at least two logits, or one score, for each image.
     """
+    check_model(model)
     logits = model(x.clone(memory_format=format_in_use(model, x)))
     check_form(logits, len(x))
     return logits
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no model: a class, a file's weights, nothing at all."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"model is the class {model.__name__}, not a network; make one: {model.__name__}(...)"
+        )
+    if isinstance(model, Mapping):
+        raise TypeError(
+            f"model is a {type(model).__name__} of weights; load them into a network first: "
+            "net.load_state_dict(weights)"
+        )
+    if not callable(model):
+        raise TypeError(
+            f"model must be a module or a function of images, got {type(model).__name__}"
+        )
 
 
 def check_form(logits: Any, count: int) -> None:
@@ -73,6 +91,15 @@ def tensors_of(model: Model) -> Iterator[Tensor]:
         yield from chain(model.parameters(), model.buffers())
 
 
+def check_has_values(weight: Tensor) -> None:
+    """Refuse a weight of a model that was made on the meta device."""
+    if weight.device.type == "meta":
+        raise ValueError(
+            "the model is on the meta device, where weights have no values; give it some: "
+            'model.to_empty(device="cpu"), then load or draw them'
+        )
+
+
 def place_of(model: Model, x: Tensor) -> tuple[torch.device, torch.dtype]:
     """Where images must be for a model, and in which dtype.
 
@@ -81,6 +108,7 @@ def place_of(model: Model, x: Tensor) -> tuple[torch.device, torch.dtype]:
     """
     for tensor in tensors_of(model):
         if tensor.dtype.is_floating_point:
+            check_has_values(tensor)
             return tensor.device, tensor.dtype
     return x.device, x.dtype if x.dtype.is_floating_point else torch.float32
 

@@ -14,7 +14,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustnb.models.layers import check_input, materialise, on_meta, zero
+from robustnb.models.layers import (
+    check_dropout,
+    check_input,
+    check_sizes,
+    materialise,
+    on_meta,
+    zero,
+)
+from robustnb.scalars import whole
 
 _SIDE = 28
 
@@ -41,7 +49,8 @@ class SmallCNN(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels = in_channels = whole("in_channels", in_channels)
+        classes, dropout = whole("classes", classes), check_dropout(dropout)
         with on_meta():
             # Pooling before the ReLU is the same function on a quarter of the numbers.
             self.features = nn.Sequential(
@@ -88,7 +97,8 @@ class LightCNN(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels = in_channels = whole("in_channels", in_channels)
+        classes, width = whole("classes", classes), whole("width", width)
         with on_meta():
             self.features = nn.Sequential(
                 nn.ZeroPad2d(1), nn.PixelUnshuffle(2),
@@ -125,7 +135,8 @@ class BinaryCNN(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels = in_channels = whole("in_channels", in_channels)
+        dropout = check_dropout(dropout)
         with on_meta():
             self.features = nn.Sequential(
                 nn.Conv2d(in_channels, 10, 5), nn.MaxPool2d(2), nn.ReLU(),
@@ -157,8 +168,8 @@ class MLP(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
-        self.size = math.prod(shape)
-        sizes = [self.size, *hidden]
+        self.size = math.prod(check_sizes("shape", shape))
+        sizes, classes = [self.size, *check_sizes("hidden", hidden)], whole("classes", classes)
         layers: list[nn.Module] = []
         with on_meta():
             for before, after in itertools.pairwise(sizes):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from robustnb.scalars import finite, is_scalar, shown, whole
 
 Init = Literal["torch", "he_in", "he_out"]
 
@@ -27,16 +29,37 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Keep one mean and one deviation per channel."""
         super().__init__()
-        if len(mean) != len(std) or min(std) <= 0:
+        centres = [finite("a mean", value) for value in _listed("mean", mean)]
+        widths = [finite("a std", value) for value in _listed("std", std)]
+        if len(centres) != len(widths) or not widths or min(widths) <= 0:
             raise ValueError(f"mean and std must be as long and std > 0, got {mean} and {std}")
-        self.register_buffer("mean", torch.tensor([float(value) for value in mean])[:, None, None])
-        self.register_buffer("std", torch.tensor([float(value) for value in std])[:, None, None])
+        self.register_buffer("mean", torch.tensor(centres)[:, None, None])
+        self.register_buffer("std", torch.tensor(widths)[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a batch."""
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise ValueError(f"x must be (N, {len(self.mean)}, H, W), got {tuple(x.shape)}")
         return (x - self.mean) / self.std
+
+
+def _listed(what: str, values: Sequence[Any]) -> list[Any]:
+    if isinstance(values, str) or is_scalar(values) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{what} must be a list of numbers, got {shown(values)}; write [{values}]")
+    return list(values)
+
+
+def check_sizes(what: str, sizes: Sequence[int]) -> list[int]:
+    """Sizes of any whole numbers as a list of ints; TypeError or ValueError if they are none."""
+    return [whole(f"a number in {what}", size) for size in _listed(what, sizes)]
+
+
+def check_dropout(share: float) -> float:
+    """The share of units that dropout leaves out, as a float; ValueError outside [0, 1]."""
+    share = finite("dropout", share, least=0)
+    if share > 1:
+        raise ValueError(f"dropout must lie in [0, 1], the share left out, got {share}")
+    return share
 
 
 def on_meta() -> torch.device:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustnb.models.layers import materialise, on_meta
+from robustnb.models.layers import check_sizes, materialise, on_meta
+from robustnb.scalars import whole
 
 _WIDTHS = (64, 128, 256, 512)
 
@@ -49,12 +50,16 @@ class ResNet(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
+        counts = check_sizes("blocks", blocks)
+        if len(counts) != len(_WIDTHS):
+            raise ValueError(f"blocks must list four numbers, one for each stage, got {blocks}")
+        classes, in_channels = whole("classes", classes), whole("in_channels", in_channels)
         layers: list[nn.Module] = []
         before = _WIDTHS[0]
         with on_meta():
             self.stem = nn.Conv2d(in_channels, before, 3, 1, 1, bias=False)
             self.bn = nn.BatchNorm2d(before)
-            for stage, (after, count) in enumerate(zip(_WIDTHS, blocks, strict=True)):
+            for stage, (after, count) in enumerate(zip(_WIDTHS, counts, strict=True)):
                 for index in range(count):
                     layers.append(_BasicBlock(before, after, 2 if stage > 0 and index == 0 else 1))
                     before = after
@@ -106,6 +111,8 @@ class WideResNet(nn.Module):
     ) -> None:
         """Draw the weights from `generator`."""
         super().__init__()
+        depth, widen = whole("depth", depth), whole("widen", widen)
+        classes, in_channels = whole("classes", classes), whole("in_channels", in_channels)
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth must be 6 n + 4 with n >= 1 (10, 16, 28, 34), got {depth}")
         layers: list[nn.Module] = []

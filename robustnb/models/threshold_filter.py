@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.models.catalogue import build
+from robustnb.scalars import real, whole
 
 
 class ThresholdFilter(nn.Module):
@@ -21,6 +22,7 @@ class ThresholdFilter(nn.Module):
     def __init__(self, eps: float) -> None:
         """Keep the radius, in pixel units."""
         super().__init__()
+        eps = real("eps", eps)
         if not 0 <= eps < 0.5:
             raise ValueError(f"eps must lie in [0, 1/2), in pixels of [0, 1]; got {eps}")
         self.eps = eps
@@ -32,5 +34,6 @@ class ThresholdFilter(nn.Module):
 
 def build_filtered(name: str, *, eps: float, in_channels: int = 1, **settings: Any) -> nn.Module:
     """The network of that name behind a `ThresholdFilter`; see `build`."""
+    in_channels = whole("in_channels", in_channels)
     network = build(name, in_channels=2 * in_channels, **settings)
     return nn.Sequential(ThresholdFilter(eps), network)

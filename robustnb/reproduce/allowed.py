@@ -15,11 +15,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 
 from robustnb.reproduce.constants import Value, parse
 
 _KEYWORD = re.compile(r"\ballowed:\s*(?P<rule>.*)$")
+# A word before a colon, an equals sign, an interval or choices: it may be the keyword, misspelt.
+_HEADING = re.compile(
+    r"\b(?P<word>[a-z]+)(?:\s+(?:values?|range|choices|interval))?"
+    r"\s*(?:[:=]|(?=[\[(][^\[(]*[\])](?:, not empty)?$)|(?=\S+ *\|))",
+    re.IGNORECASE,
+)
+_ALIKE = 0.75
 _NOT_EMPTY = re.compile(r"\s*,?\s*not empty$")
 _INTERVAL = re.compile(r"(?P<left>[\[(])(?P<low>[^,]+),(?P<high>[^,]+)(?P<right>[\])])")
 
@@ -51,10 +59,14 @@ class Allowed:
 def read_allowed(comment: str, annotation: str) -> Allowed | None:
     """The rule in a trailing comment, None where it states none.
 
-    Raises ValueError for a rule that cannot be read, or does not fit the type.
+    Raises ValueError for a rule that cannot be read, or does not fit the type, and for a keyword
+    that is misspelt.
     """
     stated = _KEYWORD.search(comment)
     if stated is None:
+        wrong = _misspelt(comment)
+        if wrong:
+            raise ValueError(f"`{wrong}` states no rule; did you mean `allowed:`?")
         return None
     text = stated["rule"].strip()
     rule = _NOT_EMPTY.sub("", text)
@@ -77,6 +89,20 @@ def read_allowed(comment: str, annotation: str) -> Allowed | None:
     return Allowed(
         text, low, high, interval["left"] == "(", interval["right"] == ")", not_empty=not_empty
     )
+
+
+def seems_to_state(comment: str) -> bool:
+    """Whether a comment states a rule, or was meant to."""
+    return _KEYWORD.search(comment) is not None or bool(_misspelt(comment))
+
+
+def _misspelt(comment: str) -> str:
+    """The first heading of a comment that looks like the keyword; empty if there is none."""
+    for heading in _HEADING.finditer(comment):
+        word = heading["word"].lower()
+        if word[0] in "al" and SequenceMatcher(None, word, "allowed").ratio() >= _ALIKE:
+            return heading.group()
+    return ""
 
 
 def _choices(rule: str) -> tuple[str, ...]:

@@ -32,3 +32,31 @@ def move_folder(source: Path, target: Path) -> None:
         with unfinished.folder(target.parent, f".{target.name}") as near:
             os.rename(shutil.copytree(source, near / "copy"), target)
         shutil.rmtree(source, ignore_errors=True)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Move a folder to the place of another one, which is there again if that fails."""
+    recover(target)
+    if target.exists():
+        os.replace(target, _aside(target))
+    try:
+        move_folder(source, target)
+    finally:
+        recover(target)
+
+
+def recover(target: Path) -> None:
+    """Put back what a killed `replace_folder` set aside; remove it where the new one stands."""
+    aside = _aside(target)
+    if not os.path.lexists(aside):
+        return
+    if not target.exists():
+        os.replace(aside, target)
+    elif aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")

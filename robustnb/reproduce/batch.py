@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import cluster, disk, status
-from robustnb.reproduce.atomic import write_atomically
+from robustnb.reproduce.atomic import recover, write_atomically
 from robustnb.reproduce.execute import RECORD
 from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.limits import USUAL, Limits
@@ -150,7 +149,12 @@ def _directory(project: Project) -> Path:
 
 
 def _command(
-    project: Project, targets: Sequence[Path], jobs: int, limits: Limits, extra: Sequence[str]
+    project: Project,
+    targets: Sequence[Path],
+    jobs: int,
+    limits: Limits,
+    fresh: bool,
+    extra: Sequence[str],
 ) -> list[str]:
     return [
         sys.executable,
@@ -172,6 +176,7 @@ def _command(
         "120",
         "--config",
         *_limit_words(limits),
+        *(["fresh=1"] if fresh else []),
         *extra,
         "--",
         *(os.path.relpath(target, _directory(project)) for target in targets),
@@ -202,6 +207,17 @@ def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[st
     return environment
 
 
+def is_there(project: Project, run: RunSpec) -> bool:
+    """Whether a run has come to its end before."""
+    return (run.folder(project.runs) / RECORD).is_file()
+
+
+def _target(project: Project, run: RunSpec, fresh: bool) -> Path:
+    """The file by which Snakemake knows that a run is done."""
+    marks = _directory(project) / "fresh"
+    return run.folder(marks) / "done" if fresh else run.folder(project.runs) / RECORD
+
+
 def run_all(
     project: Project,
     runs: Sequence[RunSpec],
@@ -215,17 +231,18 @@ def run_all(
 ) -> None:
     """Bring every run of `runs` to its end, `jobs` at a time; the caller holds `lock`.
 
-    Runs that are there already are left alone (`fresh`: done again). `executor` is the Snakemake
+    Runs that are there already are left alone (`fresh`: done again, and an old one stays until the
+    new one takes its place). `executor` is the Snakemake
     executor that the runs are sent to. A failure ends only its own run; RunError at the end names
     every run that failed and shows the end of its log.
     """
-    folders = {run.name: run.folder(project.runs) for run in runs}
-    if fresh:
-        for folder in folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
-    missing = {n: f for n, f in folders.items() if not (f / RECORD).is_file()}
-    for name, folder in missing.items():
-        shutil.rmtree(folder, ignore_errors=True)
+    targets = {run.name: _target(project, run, fresh) for run in runs}
+    for run in runs:
+        if fresh:
+            targets[run.name].unlink(missing_ok=True)
+        recover(run.folder(project.runs))
+    missing = {name for name, target in targets.items() if not target.is_file()}
+    for name in missing:
         _error_file(project, name).unlink(missing_ok=True)
     report(
         f"{len(runs) - len(missing)} of {len(runs)} notebook runs are there, {len(missing)} to do"
@@ -239,7 +256,7 @@ def run_all(
         follower = _run_snakemake(
             project, todo, batch, jobs, words, limits=limits, fresh=fresh, report=report
         )
-        left = [run for run in todo if not (folders[run.name] / RECORD).is_file()]
+        left = [run for run in todo if not targets[run.name].is_file()]
         again = _lost(project, left, follower) if len(left) < len(todo) else []
         failures += [_failure(project, run.name, follower) for run in left if run not in again]
         if again:
@@ -270,14 +287,12 @@ def _run_snakemake(
     """Run one Snakemake to its end, and return what has followed its jobs on a cluster."""
     follower = batch.follower(project, runs, report)
     write_atomically(_owner_file(project), json.dumps(asdict(batch)))
-    folders = {run.name: run.folder(project.runs) for run in runs}
+    targets = {run.name: _target(project, run, fresh) for run in runs}
     log = _snakemake_log(project)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            _command(
-                project, [folder / RECORD for folder in folders.values()], jobs, limits, words
-            ),
+            _command(project, list(targets.values()), jobs, limits, fresh, words),
             env=_environment(project, batch, fresh),
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -285,7 +300,7 @@ def _run_snakemake(
             start_new_session=True,
         )
         try:
-            _watch(project, process, folders, follower, report)
+            _watch(project, process, targets, follower, report)
         finally:
             _stop(process, batch.stop_signal)
             _end_batch(project, report)
@@ -303,7 +318,7 @@ def _end_batch(project: Project, report: Report) -> None:
 def _watch(
     project: Project,
     process: subprocess.Popen[bytes],
-    missing: dict[str, Path],
+    targets: dict[str, Path],
     follower: Follower | None,
     report: Report,
 ) -> None:
@@ -312,11 +327,11 @@ def _watch(
     started = last = time.monotonic()
     while process.poll() is None:
         time.sleep(_POLL_SECONDS)
-        done = {name for name, folder in missing.items() if (folder / RECORD).is_file()}
+        done = {name for name, target in targets.items() if target.is_file()}
         now = time.monotonic()
         for name in sorted(done - told):
             report(
-                f"notebook {len(told) + 1} of {len(missing)} done: {name}, {now - started:.0f} s"
+                f"notebook {len(told) + 1} of {len(targets)} done: {name}, {now - started:.0f} s"
             )
             told.add(name)
             last = now
@@ -324,7 +339,7 @@ def _watch(
             break
         lines = status.lines(project)
         if terminal and lines:
-            sys.stderr.write(f"\r[{len(done)}/{len(missing)}] {' | '.join(lines)}"[:180] + "\x1b[K")
+            sys.stderr.write(f"\r[{len(done)}/{len(targets)}] {' | '.join(lines)}"[:180] + "\x1b[K")
             sys.stderr.flush()
         elif lines and now - last >= _LINE_EVERY_SECONDS:
             last = now
@@ -332,9 +347,9 @@ def _watch(
                 report(f"  {line}")
     if terminal:
         sys.stderr.write("\r\x1b[K")
-    done = {name for name, folder in missing.items() if (folder / RECORD).is_file()}
+    done = {name for name, target in targets.items() if target.is_file()}
     for name in sorted(done - told):
-        report(f"notebook {len(told) + 1} of {len(missing)} done: {name}")
+        report(f"notebook {len(told) + 1} of {len(targets)} done: {name}")
         told.add(name)
 
 

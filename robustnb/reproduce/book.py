@@ -16,7 +16,7 @@ from pathlib import Path
 
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import disk
-from robustnb.reproduce.atomic import move_folder
+from robustnb.reproduce.atomic import replace_folder
 from robustnb.reproduce.isolation import isolated
 from robustnb.reproduce.project import Project
 
@@ -136,10 +136,6 @@ def build(project: Project, source: Path, *, report: Callable[[str], None]) -> P
         why = disk.trouble(project) or f"{log} says:\n{tail}"
         raise RobustnbError(f"the book did not build; {why}")
     (built / _STAMP).write_text(digest, encoding="utf-8")
-    old = project.build / "book" / "old"
-    if html.exists():
-        move_folder(html, old)
     html.parent.mkdir(parents=True, exist_ok=True)
-    move_folder(built, html)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(built, html)
     return page

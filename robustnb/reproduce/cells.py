@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from robustnb.errors import UsageError
+from robustnb.provenance import source_digest
 from robustnb.reproduce.constants import shorten
 
 _ENDS_KERNEL = frozenset({"exit", "quit"})
@@ -53,7 +54,7 @@ def check(notebook: Any, *, where: str) -> None:
     cells = code_cells(notebook)
     with warnings.catch_warnings():  # such as one of an escape that is none; the run gives it too
         warnings.simplefilter("ignore")
-        for test in (_wrong, _ending({cell.source for cell in cells})):
+        for test in (_wrong, _nested, _ending({cell.source for cell in cells})):
             for cell in cells:
                 reason = test(cell.source)
                 if reason:
@@ -78,6 +79,15 @@ def _wrong(source: str) -> str:
         line = getattr(error, "lineno", None)
         place = f" in its line {line}" if line else ""
         return f"{type(error).__name__}{place}: {shorten(getattr(error, 'msg', error))}"
+    return ""
+
+
+def _nested(source: str) -> str:
+    """Why no digest of a cell can be taken; empty if one can."""
+    try:
+        source_digest(source)
+    except RecursionError:
+        return "an expression is nested too deeply to be part of a run's key; make it shorter"
     return ""
 
 

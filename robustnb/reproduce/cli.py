@@ -16,7 +16,13 @@ import click
 from robustnb import __version__
 from robustnb.errors import DataError, RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
-from robustnb.reproduce.cli_options import OnceGroup, json_option, paper_argument, profile_option
+from robustnb.reproduce.cli_options import (
+    OnceGroup,
+    all_papers,
+    json_option,
+    paper_argument,
+    profile_option,
+)
 from robustnb.reproduce.cli_options import complete_papers as _complete_papers
 from robustnb.reproduce.cli_options import say as _say
 from robustnb.reproduce.cli_records import records_group
@@ -103,7 +109,9 @@ def list_command(as_json: bool) -> None:
     """Papers, claims, profiles and budgets."""
     from robustnb.reproduce import console
 
-    click.echo(console.overview(find(), as_json=as_json))
+    project = find()
+    all_papers(project)
+    click.echo(console.overview(project, as_json=as_json))
 
 
 @cli.command("run")
@@ -156,6 +164,7 @@ def _silent(_line: str) -> None:
 @jobs_option
 @click.option("--fresh", is_flag=True, help="Run again what is there.")
 @click.option("--record", is_flag=True, help="Fresh runs, kept under book/records/.")
+@click.option("--dry-run", is_flag=True, help="Say which runs are to do, and start nothing.")
 @click.option(
     "--executor",
     default="local",
@@ -171,6 +180,7 @@ def reproduce_command(
     jobs: int | None,
     fresh: bool,
     record: bool,
+    dry_run: bool,
     executor: str,
     extra: tuple[str, ...],
     silence: float,
@@ -178,23 +188,19 @@ def reproduce_command(
 ) -> None:
     """Run papers (default: all) over seeds, then print what became of their claims."""
     project, size = _checked(papers, profile)
-    from robustnb.reproduce import console, machine
-    from robustnb.reproduce.pipeline import reproduce
+    from robustnb.reproduce import cluster, console, machine, pipeline
 
-    ledger = reproduce(
-        project,
-        list(papers) or project.papers(),
-        size,
-        seeds,
-        jobs=jobs or machine.jobs(size.memory_gb),
-        limits=Limits(silence, timeout),
-        fresh=fresh,
-        record=record,
-        executor=executor,
-        extra=extra,
-        report=_say,
-    )
-    click.echo(console.claims(ledger, list(papers) or project.papers(), as_json=False))
+    chosen, limits = list(dict.fromkeys(papers)) or all_papers(project), Limits(silence, timeout)
+    if dry_run:
+        cluster.check(executor, extra)
+        plan = pipeline.planned(project, chosen, size, seeds, fresh=fresh or record, report=_say)
+        click.echo(console.table(plan))
+        return
+    ledger = pipeline.reproduce(
+        project, chosen, size, seeds, jobs=jobs or machine.jobs(size.memory_gb), limits=limits,
+        fresh=fresh, record=record, executor=executor, extra=extra, report=_say,
+    )  # fmt: skip
+    click.echo(console.claims(ledger, chosen, as_json=False))
 
 
 def _checked(papers: tuple[str, ...], profile: str) -> tuple[Project, profile_table.Profile]:
@@ -221,6 +227,7 @@ def book_command(
     best run at hand: a local one of a larger profile, else one kept with the book.
     """
     project, size = _checked((), profile or "smoke")
+    all_papers(project)
     from robustnb.reproduce import machine
     from robustnb.reproduce.pipeline import make_book
 
@@ -240,7 +247,7 @@ def book_command(
 def claims_command(paper: str | None, as_json: bool) -> None:
     """Verdict on each claim, from the runs and records there are."""
     project = find()
-    papers = [project.notebook(paper).stem] if paper else project.papers()
+    papers = [project.notebook(paper).stem] if paper else all_papers(project)
     from robustnb.reproduce import console
     from robustnb.reproduce.pipeline import build_ledger
 

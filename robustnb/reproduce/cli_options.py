@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from robustnb.reproduce.profiles import NAMES
-from robustnb.reproduce.project import find
+from robustnb.reproduce.project import Project, find, misnamed
 
 
 class OnceCommand(click.Command):
@@ -31,6 +31,13 @@ class OnceGroup(click.Group):
 def say(line: str) -> None:
     """A message beside the command's output."""
     click.echo(line, err=True)
+
+
+def all_papers(project: Project) -> list[str]:
+    """The papers of the checkout; notebooks that cannot be one are told."""
+    for file in project.misnamed():
+        say(misnamed(file))
+    return project.papers()
 
 
 def complete_papers(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from robustnb.reproduce.cli_options import OnceGroup, complete_papers, json_option, say
+from robustnb.reproduce.cli_options import OnceGroup, all_papers, complete_papers, json_option, say
 from robustnb.reproduce.profiles import NAMES
 from robustnb.reproduce.project import Project, find
 
@@ -20,7 +20,7 @@ def records_group() -> None:
 
 
 def _chosen(project: Project, papers: tuple[str, ...]) -> list[str]:
-    return [project.notebook(paper).stem for paper in papers] or project.papers()
+    return [project.notebook(paper).stem for paper in papers] or all_papers(project)
 
 
 @records_group.command("list")

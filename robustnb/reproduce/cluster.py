@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import slurm
+from robustnb.reproduce import slurm, snakemake_options
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.project import Project
@@ -21,10 +21,6 @@ LOCAL = "local"
 SLURM = "slurm"
 _PLUGIN = "snakemake_executor_plugin_"
 _FIRST_CHECK_SECONDS = 10
-_OURS = (
-    "--executor", "-e", "--slurm-jobname-prefix", "--slurm-logdir", "--config", "-C", "--cores",
-    "-c", "--jobs", "-j", "--directory", "-d", "--snakefile", "-s", "--profile", "--nolock",
-)  # fmt: skip
 
 
 def _logs(project: Project) -> Path:
@@ -38,18 +34,13 @@ def _plugins() -> list[str]:
 
 
 def check(executor: str, extra: Sequence[str]) -> None:
-    """Whether a batch can be started so; UsageError says what is missing or given twice."""
-    for word in extra:
-        if word.partition("=")[0] in _OURS:
-            raise UsageError(
-                f"{word!r} cannot be passed on to Snakemake; choose the executor with "
-                "--executor NAME, and use --jobs, --timeout and --silence; the rest is set here"
-            )
+    """UsageError, saying what is missing or set here, unless a batch can be started so."""
     plugins = _plugins()
     if executor == SLURM and SLURM not in plugins:
         raise UsageError("the executor slurm is not installed; pip install --editable '.[cluster]'")
     if executor not in (LOCAL, *plugins):
         raise unknown("executor", executor, {LOCAL, SLURM, *plugins})
+    snakemake_options.check(extra)
 
 
 @dataclass(frozen=True)

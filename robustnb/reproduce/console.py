@@ -56,6 +56,7 @@ def overview(project: Project, *, as_json: bool) -> str:
     for paper in registry.values():
         lines += [f"{paper.id}  {paper.title} ({paper.venue})"]
         lines += [f"  {claim.id}  {_short(claim.statement)}" for claim in paper.claims]
+    lines += [f"{name}  (no registry)" for name in project.papers() if name not in registry]
     rows = [
         {
             "profile": name,

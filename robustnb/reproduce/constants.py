@@ -9,7 +9,7 @@ from typing import Any
 
 Value = bool | int | float | str | list[Any]
 
-_LONGEST_INTEGER = 4096  # bits of a power of integers: beyond it lies only a typing error
+_LONGEST_INTEGER = 4096  # bits: beyond it lies only a typing error
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -35,10 +35,17 @@ def constant(node: ast.expr) -> Value:
 
     Raises ValueError for anything else, and for arithmetic that has no finite result.
     """
+    try:
+        return _value(node)
+    except RecursionError:
+        raise ValueError("the expression is nested too deeply; write its value") from None
+
+
+def _value(node: ast.expr) -> Value:
     if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float | str):
         return node.value
     if isinstance(node, ast.List):
-        return [constant(item) for item in node.elts]
+        return [_value(item) for item in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         number = _number(node.operand)
         return -number if isinstance(node.op, ast.USub) else number
@@ -54,7 +61,7 @@ def shorten(value: object, length: int = 60) -> str:
 
 
 def _number(node: ast.expr) -> int | float:
-    value = constant(node)
+    value = _value(node)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{shorten(ast.unparse(node))} is not a number")
     return value
@@ -70,4 +77,6 @@ def _computed(node: ast.BinOp, left: int | float, right: int | float) -> int | f
         raise ValueError(f"{shorten(ast.unparse(node))}: {error}") from error
     if not isinstance(value, int | float):
         raise ValueError(f"{shorten(ast.unparse(node))} is not a real number")
+    if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
+        raise ValueError(f"{shorten(ast.unparse(node))} is too large")
     return value

@@ -24,7 +24,7 @@ def _read(path: str, stamp: int) -> str:
     import yaml
     from jupytext.myst import MystMetadataParsingError
 
-    unreadable = (ValueError, TypeError, yaml.YAMLError, MystMetadataParsingError)
+    unreadable = (ValueError, TypeError, RecursionError, yaml.YAMLError, MystMetadataParsingError)
     try:
         notebook = jupytext.read(path, fmt="md:myst")
         notebook.metadata["kernelspec"] = _KERNEL

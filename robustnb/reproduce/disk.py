@@ -17,13 +17,20 @@ _TRIED_BYTES = 1 << 20
 
 
 def explain(error: OSError, project: Project) -> str:
-    """What to do about a full disk or a folder that is read-only; empty if it is neither."""
+    """What to do about a full disk, a read-only folder or a lost file; empty if it is none."""
     if error.errno in _FULL:
         path = Path(error.filename) if error.filename else _fullest(project)
         return (
             f"no space left in {path.parent}; free some there, "
             f"or set {_variable(path, project)} to a folder with room"
         )
+    if error.errno == errno.ENOENT and error.filename:
+        path = Path(error.filename)
+        if path.is_relative_to(project.root) and not path.is_relative_to(project.build):
+            return (
+                f"{path} is missing; restore it: git checkout -- {path.relative_to(project.root)}"
+            )
+        return ""
     if error.errno in _NO_FOLDER and error.filename:
         path = Path(error.filename)
         return f"{path} is no folder and cannot be one; set {_variable(path, project)} to another"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import os
 import resource
 import shutil
 import time
@@ -20,7 +20,7 @@ from robustnb.errors import RunError
 from robustnb.provenance import NAMES_OR_SHOWS
 from robustnb.reproduce import calibration, cells, convert, history
 from robustnb.reproduce import status as statuses
-from robustnb.reproduce.atomic import move_folder, write_atomically
+from robustnb.reproduce.atomic import move_folder, recover, replace_folder, write_atomically
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
 from robustnb.reproduce.kernel import manager_class, tidily
@@ -130,7 +130,9 @@ def _papermill(
                 raise
             why = ended() or "lost its kernel (killed, or out of memory)"
             last = f"; its last progress: {status.note}" if status.note else ""
-            raise RunError(f"{run.name} {why} {course.place()}{last}. The log is {log}") from None
+            raise RunError(
+                f"{run.name} failed {course.place()}: it {why}{last}. The log is {log}"
+            ) from None
 
 
 def _check_audit(facts: Mapping[str, Any], run: RunSpec) -> None:
@@ -244,6 +246,7 @@ def execute(
     `build/failed` for a look. Raises RunError when the run does not end well.
     """
     folder = run.folder(project.runs)
+    recover(folder)
     if (folder / RECORD).is_file() and not fresh:
         return folder
     statuses.sweep(project)
@@ -326,19 +329,10 @@ def _measured(action: Callable[[], None], calibration_seconds: float) -> Usage:
 def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
     """Move a finished run to its place; an equal run that came first is kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists() and (fresh or not (folder / RECORD).is_file()):
-        os.replace(folder, old)
+    replaced = fresh or not (folder / RECORD).is_file()
     try:
-        move_folder(result, folder)
-    except OSError:
-        if (folder / RECORD).is_file():
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    finally:
-        if (folder / RECORD).is_file():
-            shutil.rmtree(old, ignore_errors=True)
+        (replace_folder if replaced else move_folder)(result, folder)
+    except OSError as error:
+        came_first = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not (came_first and (folder / RECORD).is_file()):
+            raise

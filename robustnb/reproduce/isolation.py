@@ -24,6 +24,7 @@ _DROPPED = (
     "SYMPY_", "MPMATH_", "TORCH", "PYTORCH_", "ATEN_", "AOTI_", "NVIDIA_TF32", "CUBLAS", "CUDNN_",
     "MKL_", "ONEDNN_", "DNNL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "OMP_", "GOMP_", "KMP_",
     "NUMEXPR_", "NPY_", "NUMPY_", "SCIPY_", "SKLEARN_", "JOBLIB_", "DOCUTILS", "SPHINX",
+    "PWD", "OLDPWD",  # of the shell, and no more true in the kernel's own folder
     "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PY_COLORS", "TQDM_",
 )  # fmt: skip
 # Where things are and what memory they get, which changes no result.

@@ -54,14 +54,13 @@ class Judge:
             self._moved, self._silent = found, 0.0
         else:
             self._silent += min(passed, 2 * self.every)
-        where = f"in cell {found.cell}" if found.cell else "before its first cell"
         if self._silent >= self.limits.silence:
             return (
-                f"stood still for {self._silent:.0f} s {where}: no new cell, no progress, "
-                "no CPU time; if it only waits, --silence SECONDS allows more"
+                f"stood still for {self._silent:.0f} s (no new cell, no progress, "
+                "no CPU time; if it only waits, --silence SECONDS allows more)"
             )
         if self.limits.total is not None and self._spent >= self.limits.total:
-            return f"ran past the {self.limits.total:g} s of --timeout, {where}"
+            return f"ran past the {self.limits.total:g} s of --timeout"
         return None
 
     def _has_moved(self, found: Evidence) -> bool:

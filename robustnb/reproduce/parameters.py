@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce.allowed import Allowed, read_allowed
+from robustnb.reproduce.allowed import Allowed, read_allowed, seems_to_state
 from robustnb.reproduce.constants import Value, constant, parse, shorten
 
 __all__ = ["Parameter", "Value", "override", "parse_assignments", "read_parameters"]
@@ -61,14 +61,17 @@ def _mismatch(name: str, annotation: str, value: Any) -> UsageError:
     if annotation == "float" and isinstance(value, str):
         with suppress(ValueError):  # YAML reads 1e-3 as text
             example = repr(parse(value))
+    fix = f"{name}={example}"
+    if name.endswith("]"):  # an item of a list
+        fix = f'"{example}" there' if annotation == "str" else f"{example} there"
     return UsageError(
-        f"parameter {name!r} is {annotation}, got {shorten(repr(value))}; write {name}={example}"
+        f"parameter {name!r} is {annotation}, got {shorten(repr(value))}; write {fix}"
     )
 
 
 def _checked(name: str, annotation: str, value: Any) -> Value:
     if annotation.startswith("list[") and isinstance(value, list):
-        return [_checked(name, annotation[5:-1], item) for item in value]
+        return [_checked(f"{name}[{i}]", annotation[5:-1], item) for i, item in enumerate(value)]
     if annotation == "float":
         if type(value) in (int, float) and abs(value) < math.inf:
             return _as_float(name, value)
@@ -109,19 +112,36 @@ def read_parameters(source: str, *, where: str) -> dict[str, Parameter]:
     """
     try:
         statements, comments = ast.parse(source).body, _comments(source)
-    except (SyntaxError, ValueError) as error:
-        raise UsageError(f"{where}: the parameters cell is not Python: {error}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{where}: the parameters cell is not Python: {_reason(error)}") from None
     found: dict[str, Parameter] = {}
+    _refuse_lost_rules(comments, {node.end_lineno or node.lineno for node in statements}, where)
     for node in statements:
         place = f"{where}: line {node.lineno} of the parameters cell"
         try:
             parameter = _declared(node, comments)
         except ValueError as error:
             raise UsageError(f"{place}: {error}") from None
+        except RecursionError:
+            raise UsageError(f"{place} is nested too deeply; write it plainly") from None
         if parameter.name in found:
             raise UsageError(f"{place} declares {parameter.name!r} a second time; keep one")
         found[parameter.name] = parameter
     return found
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or "nested too deeply"
+
+
+def _refuse_lost_rules(comments: Mapping[int, str], ends: set[int], where: str) -> None:
+    """UsageError for a comment that states what is allowed on a line where no parameter ends."""
+    for line, comment in comments.items():
+        if line not in ends and seems_to_state(comment):
+            raise UsageError(
+                f"{where}: line {line} of the parameters cell states what is allowed, but of no "
+                "parameter; write it at the end of the parameter's last line"
+            )
 
 
 def _declared(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import sys
 import sysconfig
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,10 @@ from robustnb.reproduce.project import Project
 
 # Shared by most machines, so naming one of them tells nothing.
 _COMMON = frozenset({"/", "/usr", "/usr/local", "/usr/bin", "/opt", "/home", "/Users"})
+# What is below these is the system's and much the same everywhere.
+_SYSTEM = tuple(
+    Path("/") / name for name in ("usr", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys")
+)
 _PICTURE_IN_TEXT = re.compile(r"base64,[A-Za-z0-9+/=\s]*")
 # What may not stand before a short path: else it ends a word, a tag, a formula or a longer path.
 _BEFORE = r"(?:(?<=file://)|(?<![\w.$~}<)\]/+\\-]))"
@@ -29,7 +34,7 @@ class MachinePaths:
     """The folders of this machine that no page and no record may show, by the name for each."""
 
     def __init__(self, project: Project) -> None:
-        """Those of `project`, the interpreter, the data and the user, and the temporary one."""
+        """Those of `project`, the interpreter, the data, the user and the variables, and /tmp."""
         from robustnb.data.cache import root as data_folder
 
         folders = {
@@ -39,6 +44,7 @@ class MachinePaths:
             "<data>": [data_folder()],
             "<tmp>": [Path(tempfile.gettempdir())],
             "~": [_home()],
+            **{f"<{name}>": [path] for name, path in _named_by_variables().items()},
         }
         named = [
             (spelling, name)
@@ -109,9 +115,43 @@ def _interpreter_folders() -> list[Path]:
     return [Path(place) for place in places]
 
 
+def _named_by_variables() -> dict[str, Path]:
+    """Files and folders that environment variables name one by one, such as TORCH_HOME."""
+    named = {name: Path(value) for name, value in os.environ.items() if os.path.isabs(value)}
+    return {
+        name: path
+        for name, path in named.items()
+        if os.path.exists(path) and not any(path.is_relative_to(system) for system in _SYSTEM)
+    }
+
+
 def _spellings(path: Path) -> set[str]:
     """A folder as texts spell it: as named and as resolved, in both Unicode forms, and escaped."""
     plain = {str(each) for each in (path.absolute(), path.resolve())} - _COMMON
     forms = {unicodedata.normalize(form, each) for each in plain for form in ("NFC", "NFD")}
-    escapes = (html.escape, quote, lambda text: json.dumps(text)[1:-1], lambda text: text)
-    return {escape(each) for each in forms | plain for escape in escapes}
+    return {escape(each) for each in forms | plain for escape in _ESCAPES}
+
+
+def _in_bytes(text: str) -> str:
+    return repr(os.fsencode(text))[2:-1]
+
+
+def _in_lower_case(text: str) -> str:
+    return re.sub("%..", lambda sign: sign.group().lower(), quote(text))
+
+
+# How Python, JSON, HTML, a URL and a shell write a text.
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda text: repr(text)[1:-1],
+    lambda text: ascii(text)[1:-1],
+    _in_bytes,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    html.escape,
+    lambda text: html.escape(text).encode("ascii", "xmlcharrefreplace").decode("ascii"),
+    quote,
+    _in_lower_case,
+    lambda text: quote(text, safe=""),
+    lambda text: text.replace(" ", "\\ "),
+)

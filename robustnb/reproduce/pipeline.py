@@ -104,6 +104,21 @@ def reproduce(
         return build_ledger(project)
 
 
+def planned(
+    project: Project,
+    papers: Sequence[str],
+    profile: Profile,
+    seeds: Sequence[int],
+    *,
+    fresh: bool = False,
+    report: Report,
+) -> list[dict[str, str]]:
+    """What `reproduce` would do, run by run, without a lock and without starting anything."""
+    runs = _registered(project, papers, profile, seeds, report)
+    there = {run.name for run in runs if batch.is_there(project, run) and not fresh}
+    return [{"run": r.name, "is": "there" if r.name in there else "to do"} for r in runs]
+
+
 def _registered(
     project: Project,
     papers: Sequence[str],
@@ -128,15 +143,16 @@ def _registered(
 
 
 def _run(project: Project, runs: Sequence[keys.RunSpec], **settings: Any) -> None:
-    _fetch_data(project, runs, settings["report"])
+    fresh = settings.get("fresh", False)
+    missing = [run for run in runs if fresh or not batch.is_there(project, run)]
+    _fetch_data(missing, settings["report"])
     batch.run_all(project, runs, **settings)
 
 
-def _fetch_data(project: Project, runs: Sequence[keys.RunSpec], report: Report) -> None:
+def _fetch_data(missing: Sequence[keys.RunSpec], report: Report) -> None:
     """Fetch once what the missing runs load, before runs side by side would."""
     from robustnb.data import fetch
 
-    missing = [run for run in runs if not (run.folder(project.runs) / RECORD).is_file()]
     for name in sorted({name for run in missing for name in run.data}):
         fetch(name, report=report)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from robustnb.errors import UsageError, unknown
 
 _MARK = Path("notebooks") / "profiles.yaml"
+_NAME = re.compile(r"[a-z][a-z0-9]*")  # it stands in claims, paths, links and targets of runs
+_NO_PAPERS = ("README", "CONTRIBUTING")
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,38 @@ class Project:
 
     def papers(self) -> list[str]:
         """Names of the papers that have a notebook."""
-        return sorted(path.stem for path in self.notebooks.glob("*.md"))
+        return sorted(name for name in self._sources() if is_name(name))
+
+    def misnamed(self) -> list[str]:
+        """Files among the notebooks that look like one, but bear a name that no paper can have."""
+        return sorted(f"{name}.md" for name in self._sources() if not is_name(name))
+
+    def _sources(self) -> list[str]:
+        names = [path.stem for path in self.notebooks.glob("*.md")]
+        return [name for name in names if name[0] != "." and name.upper() not in _NO_PAPERS]
 
     def notebook(self, paper: str) -> Path:
         """Source of one paper's notebook; UsageError for an unknown paper."""
+        if f"{paper}.md" in self.misnamed():
+            raise UsageError(misnamed(f"{paper}.md"))
         if paper not in self.papers():
             raise unknown("paper", paper, self.papers())
         return self.notebooks / f"{paper}.md"
+
+
+def is_name(name: str) -> bool:
+    """Whether a paper can be called so: lower-case letters and digits, as doe2020."""
+    return _NAME.fullmatch(name) is not None
+
+
+def misnamed(file: str) -> str:
+    """What to do about a file of `Project.misnamed`."""
+    plain = re.sub("[^a-z0-9]", "", Path(file).stem.lower())
+    better = plain if is_name(plain) else "doe2020"
+    return (
+        f"notebooks/{file} is left out: a paper's name is lower-case letters and digits; "
+        f"rename it, for example to {better}.md"
+    )
 
 
 def find(start: Path | None = None) -> Project:

@@ -18,6 +18,7 @@ from pathlib import Path
 from robustnb.errors import UsageError, unknown
 from robustnb.reproduce.estimands import check_estimand
 from robustnb.reproduce.profiles import NAMES as PROFILES
+from robustnb.reproduce.project import is_name
 from robustnb.reproduce.registry_types import (
     ENOUGH_POWER,
     EXACT,
@@ -60,6 +61,8 @@ def load(name: str | Path, *, folder: Path = CLAIMS) -> Paper:
     """Read one registry by paper name or by path; raises UsageError naming file, claim and fix."""
     path = name if isinstance(name, Path) else folder / f"{name}.yaml"
     if not path.is_file():
+        if (path.parent.parent / f"{path.stem}.md").is_file():
+            raise UsageError(f"{path.stem} has no registry yet; write notebooks/claims/{path.name}")
         raise unknown("paper", path.stem, (p.stem for p in path.parent.glob("*.yaml")))
     return _load(path, path.stat().st_mtime_ns)
 
@@ -79,8 +82,9 @@ def _load(path: Path, stamp: int) -> Paper:
 
 
 def load_all(folder: Path = CLAIMS) -> dict[str, Paper]:
-    """Every paper of the folder, by id."""
-    return {path.stem: load(path) for path in sorted(folder.glob("*.yaml"))}
+    """Every paper of the folder, by id; files whose names no paper can have are left out."""
+    paths = sorted(path for path in folder.glob("*.yaml") if is_name(path.stem))
+    return {path.stem: load(path) for path in paths}
 
 
 def _claim(paper: Paper, claim: Claim, file: str) -> Claim:

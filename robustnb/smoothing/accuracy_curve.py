@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustnb.scalars import finite, whole
 from robustnb.smoothing.certificate import Certificate
 
 
@@ -16,13 +17,14 @@ def certified_correct(certificate: Certificate, y: Tensor, *, radius: float = 0.
 
     To abstain is to be wrong, at every radius.
     """
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a torch tensor, got {type(y).__name__}; use torch.as_tensor(y)")
     if y.shape != (len(certificate),):
         raise ValueError(
             f"y must have shape ({len(certificate)},), got {tuple(y.shape)}; pass the labels of "
             "the certified images"
         )
-    if not radius >= 0:
-        raise ValueError(f"radius must be >= 0 in pixel units, got {radius}")
+    radius = _distance("radius", radius)
     return (certificate.prediction == y.cpu()) & (certificate.radius >= radius)
 
 
@@ -32,7 +34,7 @@ def certified_accuracy(certificate: Certificate, y: Tensor, radii: Sequence[floa
     Each certificate fails with probability <= alpha, so about alpha of the images may be
     counted wrongly.
     """
-    shares = [certified_correct(certificate, y, radius=float(r)).double().mean() for r in radii]
+    shares = [certified_correct(certificate, y, radius=r).double().mean() for r in radii]
     return torch.stack(shares) if shares else torch.zeros(0, dtype=torch.float64)
 
 
@@ -48,7 +50,7 @@ def radius_to_linf(radius: float, *, dimension: int) -> float:
     >>> radius_to_linf(0.28, dimension=784)
     0.01
     """
-    return radius / math.sqrt(_checked(dimension))
+    return _distance("radius", radius) / math.sqrt(_checked(dimension))
 
 
 def linf_to_radius(eps: float, *, dimension: int) -> float:
@@ -57,10 +59,12 @@ def linf_to_radius(eps: float, *, dimension: int) -> float:
     >>> round(linf_to_radius(2 / 255, dimension=3 * 32 * 32), 6)
     0.434711
     """
-    return eps * math.sqrt(_checked(dimension))
+    return _distance("eps", eps) * math.sqrt(_checked(dimension))
 
 
 def _checked(dimension: int) -> int:
-    if dimension < 1:
-        raise ValueError(f"dimension must be >= 1, got {dimension}; use x[0].numel()")
-    return dimension
+    return whole("dimension", dimension, hint="; use x[0].numel()")
+
+
+def _distance(what: str, value: float) -> float:
+    return finite(what, value, least=0, hint=" in pixel units")

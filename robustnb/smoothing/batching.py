@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from robustnb import resume, tensorfile
-from robustnb.attacks.projections import Clip
+from robustnb.attacks.projections import Clip, check_box
 from robustnb.attacks.validation import check_images, check_place
 from robustnb.models.fingerprint import facts_of
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.progress import Progress, progress
 from robustnb.resume import path_of
-from robustnb.scalars import finite
 from robustnb.smoothing.sampling import BLOCK, Sampler, noise_seeds
 
 _MOST = 64  # images a group: what an interruption can lose
@@ -52,7 +51,7 @@ def run(
     checkpoint: Path | str | None,
 ) -> Tensor:
     """The rows of `work` for all images x, int64 (N, columns), in evaluation mode."""
-    checkpoint, x = path_of(checkpoint), x.detach()
+    checkpoint, x, domain = path_of(checkpoint), x.detach(), check_box(domain, "domain")
     _check(x, model, domain)
     if checkpoint is not None and generator is None:
         raise ValueError(
@@ -114,8 +113,3 @@ def _check(x: Tensor, model: Model, domain: Clip) -> None:
     check_place(model, x)
     if len(x) == 0:
         raise ValueError("x holds no images; pass at least one")
-
-
-def check_sigma(sigma: float) -> float:
-    """The noise's standard deviation as a float; ValueError unless it is finite and above 0."""
-    return finite("sigma", sigma, above=0.0, hint=" in pixel units; try 0.25")

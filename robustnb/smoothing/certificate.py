@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from torch import Tensor
 
-from robustnb.scalars import real
+from robustnb.scalars import finite, real, whole
 
 ABSTAIN = -1
 Floats = NDArray[np.float64]
@@ -20,12 +20,13 @@ def lower_bound(hits: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
     """One-sided Clopper-Pearson lower bound for a probability, from `hits` in n trials.
 
     BetaInv(alpha; hits, n - hits + 1), 0 for no hits and alpha^(1/n) for n hits; element by
-    element. Guarantee: Pr[bound > p] <= alpha for every p. NaN where n < 1.
+    element. Guarantee: Pr[bound > p] <= alpha for every p. ValueError for what is no count.
 
     >>> round(float(lower_bound(9900, 10_000, 0.001)), 10)
     0.9865311593
     """
-    k, trials = _counts(hits, n, alpha)
+    alpha = check_alpha(alpha)
+    k, trials = _counts(hits, n)
     with np.errstate(invalid="ignore", divide="ignore"):
         inside = special.betaincinv(np.maximum(k, 1), trials - k + 1, alpha)
         value = np.where(k == trials, alpha ** (1 / trials), inside)
@@ -34,7 +35,7 @@ def lower_bound(hits: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
 
 def upper_bound(hits: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
     """One-sided Clopper-Pearson upper bound: Pr[bound < p] <= alpha for every p."""
-    k, trials = _counts(hits, n, alpha)
+    k, trials = _counts(hits, n)
     return np.asarray(1 - lower_bound(trials - k, trials, alpha), dtype=np.float64)
 
 
@@ -47,8 +48,9 @@ def certified_radius(low: ArrayLike, high: ArrayLike | None = None, *, sigma: fl
     >>> float(certified_radius(0.5, sigma=1.0))
     0.0
     """
-    p_a = np.asarray(low, dtype=np.float64)
-    p_b = 1 - p_a if high is None else np.asarray(high, dtype=np.float64)
+    sigma = check_sigma(sigma)
+    p_a = probability("low", low)
+    p_b = 1 - p_a if high is None else probability("high", high)
     wide = special.ndtri(p_a) if high is None else (special.ndtri(p_a) - special.ndtri(p_b)) / 2
     return np.asarray(np.where(p_a > p_b, sigma * wide, 0.0), dtype=np.float64)
 
@@ -59,6 +61,7 @@ def largest_radius(*, n: int, alpha: float, sigma: float) -> float:
     >>> round(largest_radius(n=10_000, alpha=0.001, sigma=0.25), 4)
     0.7996
     """
+    n = whole("n", n)
     return float(certified_radius(lower_bound(n, n, alpha), sigma=sigma))
 
 
@@ -68,6 +71,7 @@ def min_count(radius: float, *, n: int, alpha: float, sigma: float) -> int | Non
     >>> min_count(0.4347, n=10_000, alpha=0.001, sigma=0.25)
     9651
     """
+    n, radius = whole("n", n), finite("radius", radius, least=0, hint=" in pixel units")
     radii = certified_radius(lower_bound(np.arange(n + 1), n, alpha), sigma=sigma)
     enough = np.flatnonzero((radii >= radius) & (radii > 0))  # a bound <= 1/2 is no certificate
     return int(enough[0]) if enough.size else None
@@ -110,12 +114,28 @@ class Certificate:
         return torch.from_numpy(certified_radius(self.lower.numpy(), sigma=self.sigma))
 
 
-def _counts(hits: ArrayLike, n: ArrayLike, alpha: float) -> tuple[Floats, Floats]:
+def _counts(hits: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
     k, trials = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    check_alpha(alpha)
-    if bool(((k < 0) | (k > trials)).any()):
-        raise ValueError("need 0 <= hits <= n; pass the hits first, then the number of trials")
+    if not bool(((k >= 0) & (k <= trials) & (trials >= 1)).all()):  # nor NaN
+        raise ValueError(
+            "need 0 <= hits <= n and n >= 1; pass the hits first, then the number of trials"
+        )
+    if not bool(((k == np.floor(k)) & (trials == np.floor(trials))).all()):
+        raise ValueError("hits and n are counts, whole numbers; pass hits and not their share")
     return k, trials
+
+
+def probability(what: str, value: ArrayLike) -> Floats:
+    """Probabilities as float64; ValueError outside [0, 1]."""
+    found = np.asarray(value, dtype=np.float64)
+    if not bool(((found >= 0) & (found <= 1)).all()):
+        raise ValueError(f"{what} must hold probabilities in [0, 1], got {found}")
+    return found
+
+
+def check_sigma(sigma: float) -> float:
+    """The noise's standard deviation as a float; ValueError unless it is finite and above 0."""
+    return finite("sigma", sigma, above=0.0, hint=" in pixel units; try 0.25")
 
 
 def check_alpha(alpha: float) -> float:

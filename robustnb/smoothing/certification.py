@@ -10,8 +10,14 @@ from torch import Tensor
 from robustnb.attacks.projections import Clip
 from robustnb.models.modes import Model
 from robustnb.scalars import whole
-from robustnb.smoothing.batching import Work, check_sigma, run
-from robustnb.smoothing.certificate import ABSTAIN, Certificate, check_alpha, lower_bound
+from robustnb.smoothing.batching import Work, run
+from robustnb.smoothing.certificate import (
+    ABSTAIN,
+    Certificate,
+    check_alpha,
+    check_sigma,
+    lower_bound,
+)
 from robustnb.smoothing.failure_probability import vote_p_value
 from robustnb.smoothing.sampling import Sampler
 
@@ -93,6 +99,18 @@ def predict_from_counts(counts: Tensor, *, alpha: float) -> Tensor:
     >>> predict_from_counts(torch.tensor([[10, 0], [11, 0]]), alpha=0.001).tolist()
     [-1, 0]
     """
+    if not isinstance(counts, Tensor) or counts.dtype not in (torch.int64, torch.int32):
+        kind = counts.dtype if isinstance(counts, Tensor) else type(counts).__name__
+        raise TypeError(
+            f"counts must be a tensor of whole numbers, got {kind}; use torch.as_tensor(counts) "
+            "with dtype int64"
+        )
+    if counts.ndim != 2 or counts.shape[1] < 2:
+        raise ValueError(
+            f"counts must be (N, classes) with two classes or more, got {tuple(counts.shape)}"
+        )
+    if bool((counts < 0).any()):
+        raise ValueError("counts must be >= 0: how often each class was returned")
     return _decided(_top_two(counts), check_alpha(alpha))
 
 

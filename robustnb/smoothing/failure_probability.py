@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
-from robustnb.smoothing.certificate import lower_bound
+from robustnb.scalars import whole
+from robustnb.smoothing.certificate import check_alpha, lower_bound, probability
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +23,7 @@ def miss_probability(p: ArrayLike, *, n: int, alpha: float) -> Floats:
     >>> float(miss_probability(0.99, n=1000, alpha=0.01).round(5))
     0.00268
     """
-    rates = np.asarray(p, dtype=np.float64)
+    n, rates = whole("n", n), probability("p", p)
     first_wrong = np.searchsorted(lower_bound(np.arange(n + 1), n, alpha), rates, side="right")
     return np.asarray(st.binom.sf(first_wrong - 1, n, rates), dtype=np.float64)
 
@@ -32,11 +34,15 @@ def sequential_miss_probability(p: float, *, looks: Sequence[int], alpha: float)
     Nothing stops early here, which can only add misses: so this bounds every rule of stopping.
     The count's law over the looks is followed step by step, without simulation.
     """
+    p, alpha = float(probability("p", p)), check_alpha(alpha)
+    plan = [whole("a look", look) for look in looks]
+    if not plan or any(a >= b for a, b in pairwise(plan)):
+        raise ValueError(f"looks must be growing numbers of copies, got {looks}; try [100, 1000]")
     alive, before = np.ones(1), 0
-    for look in looks:
+    for look in plan:
         step = st.binom.pmf(np.arange(look - before + 1), look - before, p)
         alive = np.convolve(alive, step)
-        low = lower_bound(np.arange(look + 1), look, alpha / len(looks))
+        low = lower_bound(np.arange(look + 1), look, alpha / len(plan))
         alive = np.where(low > p, 0.0, alive)
         before = look
     return float(max(0.0, 1.0 - alive.sum()))
@@ -47,15 +53,18 @@ def wrong_vote_probability(p: Sequence[float], *, n: int, alpha: float) -> float
 
     Guarantee to be checked: <= alpha for every p (Proposition 2 of Cohen et al. 2019).
     """
-    if len(p) != 3 or not np.isclose(sum(p), 1):
-        raise ValueError(f"p must hold the probabilities of three classes, got {list(p)}")
+    n, alpha, law = whole("n", n), float(probability("alpha", alpha)), probability("p", p)
+    if law.shape != (3,) or not np.isclose(law.sum(), 1):
+        raise ValueError(
+            f"p must hold the probabilities of three classes, which sum to 1, got {list(p)}"
+        )
     first, second = np.divmod(np.arange((n + 1) ** 2), n + 1)
     kept = first + second <= n
     votes = np.stack([first, second, n - first - second], axis=1)[kept]
-    mass = st.multinomial.pmf(votes, n, np.asarray(p))
+    mass = st.multinomial.pmf(votes, n, law)
     ordered = np.sort(votes, axis=1)
     sure = vote_p_value(ordered[:, 2], ordered[:, 1]) <= alpha
-    wrong = votes.argmax(axis=1) != int(np.argmax(p))
+    wrong = votes.argmax(axis=1) != int(law.argmax())
     return float(mass[sure & wrong].sum())
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.layout import in_faster_format
 from robustnb.models.modes import Model
+from robustnb.scalars import whole
 
 BLOCK = 100  # noisy copies a draw: small enough for a cache, and fixed, as it shapes the stream
 _SEEDS = 2**32  # a CPU generator reads no more of its seed than this
@@ -23,6 +24,7 @@ def noise_seeds(count: int, *, generator: torch.Generator | None = None) -> list
     >>> len(set(seeds))
     3
     """
+    count = whole("count", count, least=0)
     device = "cpu" if generator is None else generator.device
     first = int(torch.randint(_SEEDS, (), generator=generator, device=device))
     return [(first + image) % _SEEDS for image in range(count)]

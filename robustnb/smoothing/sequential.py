@@ -15,11 +15,12 @@ from torch import Tensor
 from robustnb.attacks.projections import Clip
 from robustnb.models.modes import Model
 from robustnb.scalars import finite, whole
-from robustnb.smoothing.batching import Work, check_sigma, run
+from robustnb.smoothing.batching import Work, run
 from robustnb.smoothing.certificate import (
     Certificate,
     certified_radius,
     check_alpha,
+    check_sigma,
     lower_bound,
     upper_bound,
 )
@@ -126,5 +127,5 @@ def _certificate(
 
 
 def _check_looks(looks: Sequence[int], n: int) -> None:
-    if not looks or looks[-1] != n or any(a >= b for a, b in pairwise(looks)):
+    if not looks or looks[-1] != n or any(a >= b for a, b in pairwise([0, *looks])):
         raise ValueError(f"looks must grow and end at n = {n}, got {list(looks)}")

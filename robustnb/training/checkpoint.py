@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from robustnb import identity, resume, tensorfile
-from robustnb.provenance import digest
+from robustnb import resume, tensorfile
+from robustnb.training.beginning import anchor
 
-# The weights that models of this process had when a training with that checkpoint began.
-_begun: WeakKeyDictionary[nn.Module, dict[Path, str]] = WeakKeyDictionary()
+_PLAIN = (bool, int, float, str)
 
 
 @dataclass
@@ -37,8 +35,17 @@ class State:
             self.model.load_state_dict(self.best)
 
 
-def save(path: Path, state: State, settings: Mapping[str, Any], history: Mapping[str, Any]) -> None:
-    """Replace `path` by the present state in one step."""
+def save(
+    path: Path,
+    state: State,
+    settings: Mapping[str, Any],
+    history: Mapping[str, Any],
+    others: Mapping[str, Any],
+) -> None:
+    """Replace `path` by the present state in one step; of `others` by what they have as attributes.
+
+    `others` are the objective and whatever else may keep count, by name.
+    """
     tensors = {f"model/{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"best/{name}": value for name, value in (state.best or {}).items()}
     for number, values in state.optimizer.state_dict()["state"].items():
@@ -47,10 +54,14 @@ def save(path: Path, state: State, settings: Mapping[str, Any], history: Mapping
                 tensors[f"optimizer/{number}/{name}"] = torch.as_tensor(value)
     tensors |= {f"unsaved/{name}": value for name, value in _unsaved_buffers(state.model).items()}
     tensors["generator"] = state.generator.get_state()
-    resume.save(path, tensors, settings, history=history, attributes=_plain_attributes(state.model))
+    kept = {name: plain_attributes(thing) for name, thing in others.items()}
+    own = plain_attributes(state.model)
+    resume.save(path, tensors, settings, history=history, attributes=own, others=kept)
 
 
-def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def restore(
+    path: Path, state: State, settings: Mapping[str, Any], others: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Put `state` back to what `path` holds and return its history; None if there is no file.
 
     Raises ValueError if the file is damaged or comes from a training with other settings.
@@ -63,9 +74,8 @@ def restore(path: Path, state: State, settings: Mapping[str, Any]) -> dict[str, 
     state.model.load_state_dict(_below("model/", tensors))
     for name, buffer in _unsaved_buffers(state.model).items():
         buffer.copy_(tensors[f"unsaved/{name}"])
-    for name, value in record["attributes"].items():
-        owner, _, attribute = name.rpartition(".")
-        setattr(state.model.get_submodule(owner), attribute, value)
+    for name, kept in {"": record["attributes"], **record.get("others", {})}.items():
+        _set_attributes(others[name] if name else state.model, kept)
     state.best = _below("best/", tensors) or None
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _below("optimizer/", tensors).items():
@@ -84,20 +94,6 @@ def fingerprint(*tensors: Tensor) -> str:
     return tensorfile.weights_digest(named)
 
 
-def starting_facts(model: nn.Module, path: Path) -> dict[str, Any]:
-    """The model before its training, as a checkpoint must have it; read before `restore`.
-
-    A model that was interrupted here, and has other weights by now, is known by those it began
-    with: so the same cell can simply be run again.
-    """
-    begun = _begun.setdefault(model, {})
-    weights = begun.setdefault(path.resolve(), identity.weights(model))
-    return {
-        "the model (code and settings)": digest(identity.settings(model)),
-        "the model (weights before training)": weights,
-    }
-
-
 def check_can_be_saved(model: nn.Module) -> None:
     """TypeError, before training, if a checkpoint could not hold all of the model's state."""
     for name, value in model.state_dict().items():
@@ -114,14 +110,26 @@ def _unsaved_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in model.named_buffers() if name not in kept}
 
 
-def _plain_attributes(model: nn.Module) -> dict[str, Any]:
-    """Numbers and texts that modules keep as attributes, such as a count of steps, by path."""
+def plain_attributes(thing: Any) -> dict[str, Any]:
+    """Numbers and texts that a module, object or function keeps as attributes, by path.
+
+    Such as a count of steps; of a module those of the modules below it as well.
+    """
+    modules = dict(thing.named_modules()) if isinstance(thing, nn.Module) else {"": anchor(thing)}
     return {
-        f"{path}.{name}": value
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-        if name != "training" and type(value) in (bool, int, float, str)
+        f"{path}.{name}".lstrip("."): value
+        for path, owner in modules.items()
+        for name, value in getattr(owner, "__dict__", {}).items()
+        if name != "training" and type(value) in _PLAIN
     }
+
+
+def _set_attributes(thing: Any, values: Mapping[str, Any]) -> None:
+    for path, value in values.items():
+        place, _, name = path.rpartition(".")
+        owner = thing.get_submodule(place) if place else anchor(thing)
+        if getattr(owner, name, None) != value:
+            setattr(owner, name, value)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

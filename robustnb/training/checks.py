@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import check_classes, check_gradients_allowed, check_images
-from robustnb.models.ask import place_of
+from robustnb.models.ask import check_form, check_model, place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective
 from robustnb.training.validation import unit
@@ -20,6 +20,7 @@ def check_training(
     model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
 ) -> None:
     """Refuse models, images and labels that cannot be trained on, before anything is spent."""
+    check_model(model)
     if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "the model has no parameter that wants a gradient, so there is nothing to train; pass "
@@ -81,6 +82,12 @@ def _check_labels(model: nn.Module, images: Tensor, labels: Tensor) -> None:
         logits = model(unit(images[:2].to(device, copy=True), dtype))
     if not isinstance(logits, Tensor) or logits.ndim not in (1, 2):
         return
+    if not logits.dtype.is_floating_point or len(logits) != len(images[:2]):
+        check_form(logits, len(images[:2]))
+    if bool((logits.isnan() | (logits == torch.inf)).any()):
+        raise ValueError(
+            "the model returns NaN or infinite logits before it is trained; check its weights"
+        )
     if logits.ndim == 2 and logits.shape[1] == 1:
         return
     if logits.ndim == 2 or not labels.dtype.is_floating_point:

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from robustnb import __version__, tensorfile, user_cache
-from robustnb.identity import describe, settings
+from robustnb.identity import settings
 from robustnb.models.ask import place_of
 from robustnb.provenance import closure_digest, digest
+from robustnb.training.beginning import begun, ended
 
 M = TypeVar("M", bound=nn.Module)
 # The loop and every objective there is.
@@ -48,14 +49,17 @@ def train_or_load(
     training goes on next time. What train returns (a History or JSON values) enters the record.
 
     The key covers the recipe, the untrained model (its attributes and weights), the code of `train`
-    with what it closes over, the code that `sources` and the model's own modules reach, the torch
-    version, the device type and, on a CPU, the number of threads. Of what cannot be read (an open
-    file that `train` closes over) the class counts; what it decides belongs into the recipe.
+    with what it closes over (what was set on functions included), the code that `sources` and the
+    model's own modules reach, the torch version, the device type and, on a CPU, the number of
+    threads. What `train` itself changes, such as a count, is taken as it was before. Of what cannot
+    be read (an open file that `train` closes over) the class counts; what it decides belongs into
+    the recipe.
     A damaged file is trained again, with a line in record["warnings"]. $ROBUSTNB_FRESH=1 trains
     whatever is there.
     """
     model = build()
-    facts = _facts(recipe, model, train, sources)
+    trainer = begun(train, settings(train, opaque=True))
+    facts = _facts(recipe, model, digest(trainer.before), sources)
     key = digest(facts)
     path = models_folder() / f"{key}.safetensors"
     checkpoint = path.with_suffix(".checkpoint")
@@ -69,7 +73,10 @@ def train_or_load(
             warnings.append(f"trained again: {error}")
             model = build()
     wall, cpu = time.perf_counter(), time.process_time()
-    history = train(model, checkpoint)
+    try:
+        history = train(model, checkpoint)
+    finally:
+        ended(train, trainer, settings(train, opaque=True))
     record = {
         **facts,
         "schema": 1,
@@ -93,7 +100,7 @@ def train_or_load(
 def _facts(
     recipe: Mapping[str, Any],
     model: nn.Module,
-    train: Callable[..., Any],
+    train: str,
     sources: Sequence[str],
 ) -> dict[str, Any]:
     try:
@@ -108,7 +115,7 @@ def _facts(
     return {
         "recipe": plain,
         "code": closure_digest(modules),
-        "train": describe(train, opaque=True),
+        "train": train,
         "model": digest(settings(model)),
         "untrained": tensorfile.weights_digest(model.state_dict()),
         "versions": {"torch": torch.__version__},

@@ -25,13 +25,14 @@ from robustnb.progress import Progress, progress
 from robustnb.resume import path_of
 from robustnb.scalars import finite, real, whole
 from robustnb.training.augment import Augment
+from robustnb.training.beginning import Beginning
 from robustnb.training.checkpoint import (
     State,
     check_can_be_saved,
     fingerprint,
+    plain_attributes,
     restore,
     save,
-    starting_facts,
 )
 from robustnb.training.checks import check_last_batch, check_training
 from robustnb.training.memory_format import choose_channels_last
@@ -146,19 +147,40 @@ def _train(
     checkpoint: Path | None,
     title: str,
 ) -> History:
-    device, _ = place_of(model, images)
-    state = State(model, plan.descent(model), generator)
-    history, settings = History(), {}
+    device, dtype = place_of(model, images)
+    state, saved = State(model, plan.descent(model), generator), None
     if checkpoint is not None:
         check_can_be_saved(model)
-        settings = {**plan.settings(images, labels, generator), **starting_facts(model, checkpoint)}
-        history = History.from_json(restore(checkpoint, state, settings) or asdict(history))
+        two = unit(images[:2].to(device, copy=True), dtype)
+        beginning = Beginning(checkpoint, model, plan.others(), two)
+        settings = {**plan.settings(images, labels, generator), **beginning.facts}
+        saved = _Saved(checkpoint, state, settings, beginning, plan.others())
     images, labels = images.to(device), labels.to(device)
+    history = History() if saved is None else saved.restored()
+    try:
+        _epochs(plan, state, images, labels, history, saved, title)
+    finally:
+        if saved is not None:
+            saved.beginning.ended()
+    state.use_best()
+    return history
+
+
+def _epochs(
+    plan: _Plan,
+    state: State,
+    images: Tensor,
+    labels: Tensor,
+    history: History,
+    saved: _Saved | None,
+    title: str,
+) -> None:
+    """All epochs that are not in `history` yet."""
+    model, steps = state.model, plan.steps(len(labels))
     net = cast(nn.Module, torch.compile(model)) if plan.compile else model
-    steps = plan.steps(len(labels))
     with (
         progress(title, total=plan.epochs * steps) as bar,
-        _private_randomness(device),
+        _private_randomness(labels.device),
         training(net),
     ):
         bar.done = len(history.epochs) * steps
@@ -166,10 +188,42 @@ def _train(
             done = _epoch(plan, net, state, images, labels, len(history.epochs), bar)
             history.epochs.append(done)
             _select(model, plan.validate, state, history)
-            if checkpoint is not None:
-                save(checkpoint, state, settings, history.to_json())
-    state.use_best()
-    return history
+            if saved is not None:
+                saved.keep(history)
+
+
+@dataclass
+class _Saved:
+    """The checkpoint of one call: its file, what it holds, and what the training began with."""
+
+    path: Path
+    state: State
+    settings: dict[str, Any]
+    beginning: Beginning
+    others: dict[str, Any]
+    warned: bool = False
+
+    def restored(self) -> History:
+        """The history in the file, with the state put back; an empty one if there is no file yet.
+
+        The file is made then, so that a training that is interrupted in its first epoch begins
+        again from the same weights.
+        """
+        found = restore(self.path, self.state, self.settings, self.others)
+        if found is None:
+            self._write(History())
+        return History() if found is None else History.from_json(found)
+
+    def keep(self, history: History) -> None:
+        """Write the state after an epoch; the first one shows what no checkpoint can hold."""
+        self._write(history)
+        if not self.warned:
+            self.warned = True
+            everything = {"the model": self.state.model, **self.others}
+            self.beginning.warn_of_unsaved({n: plain_attributes(t) for n, t in everything.items()})
+
+    def _write(self, history: History) -> None:
+        save(self.path, self.state, self.settings, history.to_json(), self.others)
 
 
 @dataclass(frozen=True)
@@ -230,6 +284,12 @@ class _Plan:
         return torch.optim.SGD(
             weights, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
+
+    def others(self) -> dict[str, Any]:
+        """What may keep state of its own, by name."""
+        named = {name: getattr(self, name) for name in ("objective", "schedule", "validate")}
+        found = {**named, "augment": self.augment}
+        return {name: thing for name, thing in found.items() if thing is not None}
 
     def settings(
         self, images: Tensor, labels: Tensor, generator: torch.Generator

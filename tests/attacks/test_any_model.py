@@ -180,6 +180,26 @@ def test_an_answer_that_is_no_tensor_of_logits_is_named_with_the_way_out(way, mo
         way(model, X, Y)
 
 
+NO_MODELS = {
+    "nothing": (None, "must be a module or a function of images, got NoneType"),
+    "a file's name": ("net.pt", "must be a module or a function of images, got str"),
+    "a class": (nn.Flatten, r"is the class Flatten, not a network; make one: Flatten\("),
+    "weights": (NET.state_dict(), r"weights; load them .* net\.load_state_dict\(weights\)"),
+    "the meta device": (
+        nn.Sequential(nn.Flatten(), nn.Linear(9, 3, device="meta")), r"model\.to_empty\(device=",
+    ),
+}  # fmt: skip
+
+
+@ways({**EVERY, "fit": lambda m, x, y: fit(
+    m, x, y, objective=standard(), epochs=1, batch_size=4, lr=0.1, generator=seeded()
+)})  # fmt: skip
+@pytest.mark.parametrize(("model", "message"), NO_MODELS.values(), ids=NO_MODELS)
+def test_what_is_no_model_is_refused_in_plain_words(way, model, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        way(model, X, Y)
+
+
 GRADIENTS = {k: v for k, v in {**ATTACKS, **EVALUATIONS}.items() if k not in ("square", "transfer")}
 
 

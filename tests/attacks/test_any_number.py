@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from robustnb.attacks import (
     fab,
     fgsm,
     half_cosine,
+    maximize,
     multi_loss_pgd,
     pgd,
     pgd_attack,
@@ -150,3 +153,48 @@ def test_what_is_no_number_is_refused_before_any_work(value):
     ):
         with pytest.raises((TypeError, ValueError), match=r"eps|sigma"):
             call()
+
+
+# --- Boxes of two numbers of any kind ----------------------------------------------------------
+
+BOXES = [np.array([0.0, 1.0]), [0, 1], torch.tensor([0.0, 1.0]), (np.float32(0), Fraction(1))]
+BOX_CALLS = {
+    "fgsm": lambda clip: fgsm(NET, X, Y, eps=0.1, clip=clip),
+    "apgd": lambda clip: apgd(NET, X, Y, eps=0.1, steps=3, clip=clip, generator=seeded()),
+    "square": lambda clip: square(NET, X, Y, eps=0.1, queries=5, clip=clip, generator=seeded()),
+    "fab": lambda clip: fab(NET, X, Y, steps=3, clip=clip, generator=seeded()).x_adv,
+    "maximize": lambda clip: maximize(
+        lambda z: NET(z)[:, 0], X, eps=0.1, step=0.1, steps=2, initial_point=X, clip=clip
+    ),
+    "evaluate": lambda clip: evaluate(
+        NET, X, Y, generator=seeded(),
+        attacks=[AttackEnsemble(0.1, steps=2, queries=5, clip=clip),
+                 PGDConfig("pgd", 0.1, 0.1, 2, clip=clip)],
+    ).robust,
+    "certify": lambda clip: certify(NET, X, sigma=0.2, n=20, domain=clip, generator=seeded()).hits,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", BOX_CALLS.values(), ids=BOX_CALLS)
+def test_a_box_is_two_numbers_of_any_kind(call):
+    expected = call((0.0, 1.0))
+    assert all(torch.equal(call(box), expected) for box in BOXES)
+
+
+@pytest.mark.parametrize(
+    ("box", "why"),
+    [
+        ((0.0,), "must be two numbers .low, high., or None"),
+        (0.5, "must be two numbers"),
+        ("01", "must be two numbers"),
+        ((torch.zeros(3), torch.ones(3)), "must be two numbers"),
+        ((None, 1), "must be two numbers"),
+        ((1, 0), "low < high, got"),
+        ((0, float("nan")), "must be finite, got nan; use None"),
+    ],
+)
+@pytest.mark.parametrize("call", BOX_CALLS.values(), ids=BOX_CALLS)
+def test_a_box_that_is_none_is_refused_in_one_line(call, box, why):
+    with pytest.raises((TypeError, ValueError), match=f"(clip|domain) {why}|{why}") as refused:
+        call(box)
+    assert "\n" not in str(refused.value)

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import copy
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from robustnb import identity
 from robustnb.errors import UsageError
 from robustnb.models import (
     MLP,
     BinaryCNN,
     LightCNN,
     Normalize,
+    ResNet,
     SmallCNN,
+    ThresholdFilter,
     build,
     parameter_count,
     resnet18,
@@ -176,3 +181,50 @@ def test_a_copy_of_a_network_computes_the_same():
     model = resnet18(generator=seeded()).eval()
     x = batch("resnet18")
     assert torch.equal(copy.deepcopy(model)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("light_cnn", {"width": np.int64(4), "classes": torch.tensor(3)}),
+        ("small_cnn", {"dropout": Fraction(1, 2), "in_channels": np.int8(1)}),
+        ("binary_cnn", {"dropout": torch.tensor(0.25)}),
+        ("mlp", {"hidden": np.array([8]), "shape": torch.Size([1, 28, 28])}),
+        ("wide_resnet", {"depth": np.int64(10), "widen": torch.tensor(1), "in_channels": 1}),
+    ],
+)
+def test_sizes_and_shares_may_be_numbers_of_any_kind(name, settings):
+    net = build(name, generator=seeded(), **settings).train()
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in settings.items()}
+    plain = {k: float(v) if isinstance(v, Fraction) else v for k, v in plain.items()}
+    assert same(net, build(name, generator=seeded(), **plain))
+    assert len(net(torch.rand(2, 1, 28, 28))) == 2
+    assert identity.settings(net) == identity.settings(build(name, **plain))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: build("light_cnn", width=0), "width must be an integer >= 1, got 0"),
+        (lambda: build("light_cnn", width="16"), "width must be an integer >= 1, got '16'"),
+        (lambda: build("small_cnn", classes=-1), "classes must be an integer >= 1"),
+        (lambda: build("small_cnn", in_channels=2.5), "in_channels must be an integer"),
+        (lambda: build("small_cnn", dropout=1.5), r"dropout must lie in \[0, 1\]"),
+        (lambda: build("binary_cnn", dropout=float("nan")), "dropout must be finite"),
+        (lambda: build("small_cnn", dropout=True), "dropout must be a real number, got True"),
+        (lambda: build("mlp", hidden=8), r"hidden must be a list of numbers, got 8; write \[8\]"),
+        (lambda: build("mlp", hidden=(0,)), "a number in hidden must be an integer >= 1"),
+        (lambda: build("mlp", shape=784), r"shape must be a list .* write \[784\]"),
+        (lambda: build("wide_resnet", depth=10.0), "depth must be an integer"),
+        (lambda: build("wide_resnet", depth=10, widen=0), "widen must be an integer >= 1"),
+        (lambda: ResNet(blocks=(1, 1, 1)), "blocks must list four numbers"),
+        (lambda: ResNet(blocks=(1, 1, 1, -1)), "a number in blocks must be an integer >= 1"),
+        (lambda: ThresholdFilter("x"), "eps must be a real number, got 'x'"),
+        (lambda: Normalize(0.5, 0.5), r"mean must be a list of numbers, got 0.5; write \[0.5\]"),
+        (lambda: Normalize([float("nan")], [1]), "a mean must be finite"),
+        (lambda: Normalize([], []), "mean and std must be as long"),
+    ],
+)
+def test_sizes_and_shares_that_cannot_be_are_refused_in_plain_words(make, why):
+    with pytest.raises((TypeError, ValueError), match=why):
+        make()

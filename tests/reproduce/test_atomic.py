@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -36,3 +37,48 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path, monkeyp
     with pytest.raises(OSError, match="no space"):
         atomic.write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A finished folder, and another that is to take its place."""
+    old, new = tmp_path / "page", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "text").write_text(folder.name)
+    return old, new
+
+
+def test_a_folder_takes_the_place_of_another(places):
+    old, new = places
+    atomic.replace_folder(new, old)
+    assert (old / "text").read_text() == "new" and os.listdir(old.parent) == ["page"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(places, monkeypatch):
+    old, new = places
+
+    def full(_source, _target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic, "move_folder", full)
+    with pytest.raises(OSError, match="No space left"):
+        atomic.replace_folder(new, old)
+    assert (old / "text").read_text() == "page"
+    assert sorted(os.listdir(old.parent)) == ["new", "page"]
+
+
+def test_a_folder_set_aside_by_a_killed_command_comes_back(places, monkeypatch):
+    old, _ = places
+    os.rename(old, old.with_name(".page.old"))
+    atomic.recover(old)
+    assert (old / "text").read_text() == "page" and not old.with_name(".page.old").exists()
+
+
+def test_a_replaced_link_to_a_folder_leaves_nothing_behind(places):
+    old, new = places
+    linked = old.with_name("linked")
+    linked.symlink_to(old)
+    atomic.replace_folder(new, linked)
+    assert (linked / "text").read_text() == "new" and (old / "text").read_text() == "page"
+    assert not os.path.lexists(old.with_name(".linked.old"))

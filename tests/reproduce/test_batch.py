@@ -112,6 +112,34 @@ def test_a_batch_hands_its_limits_to_every_run(toy, edit, limits, why):
         run_all(toy, plans(toy, [0]), limits=limits)
 
 
+def test_an_old_run_stays_until_a_fresh_one_is_complete(toy, edit):
+    bad = """import os, time
+assert not os.path.exists(os.path.join(os.environ["ROBUSTNB_BUILD"], "bad")), "bad today"
+"""
+    edit("import time\n", bad)
+    runs = plans(toy, [0])
+    run_all(toy, runs)
+    ((page, before),) = {p: p.stat().st_ino for p in toy.runs.rglob("x.ipynb")}.items()
+    (toy.build / "bad").touch()
+    with pytest.raises(RunError, match="bad today"):
+        run_all(toy, runs, fresh=True)
+    assert page.stat().st_ino == before
+    (toy.build / "bad").unlink()
+    lines = run_all(toy, runs, fresh=True)
+    assert lines[0] == "0 of 1 notebook runs are there, 1 to do"
+    assert page.stat().st_ino != before and len(list(page.parent.parent.iterdir())) == 1
+
+
+def test_a_run_set_aside_by_a_killed_command_is_there(toy, edit):
+    runs = plans(toy, [0])
+    folder = runs[0].folder(toy.runs)
+    aside = folder.with_name(f".{folder.name}.old")
+    aside.mkdir(parents=True)
+    (aside / "record.json").touch()
+    assert run_all(toy, runs) == ["1 of 1 notebook runs are there, 0 to do"]
+    assert (folder / "record.json").is_file()
+
+
 def test_two_commands_do_not_work_in_one_checkout(toy):
     with batch.lock(toy), pytest.raises(BusyError, match="another robustnb"), batch.lock(toy):
         pytest.fail("the second lock was given")

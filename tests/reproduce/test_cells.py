@@ -24,6 +24,8 @@ REFUSED = {
     "  x = 1": "IndentationError in its line 1",
     "return 3": "SyntaxError in its line 1: 'return' outside function",
     "x = 1\x00": "null byte",
+    f"x = {'+'.join(['1'] * 600)}": "nested too deeply to be part of a run's key",
+    f"x = {'+'.join(['1'] * 9000)}": "RecursionError|nested too deeply",
     "exit": "`exit` ends the kernel",
     "if True:\n    quit(0)": "`quit` ends the kernel",
 }
@@ -79,6 +81,7 @@ DAMAGED = {
     "not UTF-8": (None, "Gauß".encode("latin-1"), "'utf-8' codec"),
     "a bracket in the header": (HEAD, b"robustnb: [", "not a MyST notebook"),
     "a date in the header": (HEAD, b"date: 2024-01-01", "not JSON serializable"),
+    "a deep list in the header": (HEAD, b"robustnb: " + b"[" * 4000, "not a MyST notebook"),
     "a list of the header": (HEAD, b"robustnb: [1]", "the header must name parameters"),
     "a word of the header": (HEAD, b"robustnb: {datasets: size}", "the header must name"),
     "tags that are no list": ("tags: [parameters]", b"tags: parameters", "not of type 'array'"),

@@ -141,6 +141,23 @@ def test_reproduce_without_papers_means_all(robustnb, monkeypatch):
     assert asked[0][1] == ["toy2020"]
 
 
+def test_a_dry_run_tells_what_is_to_do_and_starts_nothing(toy, robustnb):
+    laptop = profiles.get(toy.notebooks, "laptop")
+    done = keys.resolve_run(toy, "toy2020", laptop, 1).folder(toy.runs) / "record.json"
+    write_atomically(done, "{}")
+    code, out, err = robustnb("reproduce", "--seeds", "0-1,99", "--dry-run")
+    assert code == 0 and "left out seeds that no part of its registry lists: 99" in err
+    rows = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert rows[1:] == [["toy2020-laptop-seed0", "to do"], ["toy2020-laptop-seed1", "there"]]
+    assert "there" not in robustnb("reproduce", "--seeds", "0-1", "--dry-run", "--fresh")[1]
+    assert list(toy.build.rglob("*.json")) == [done]
+
+
+def test_a_dry_run_checks_the_words_for_snakemake(robustnb):
+    code, _, err = robustnb("reproduce", "--dry-run", "--snakemake=--exec=slurm")
+    assert code == 2 and "write one in full: --executor" in err
+
+
 def test_a_run_that_is_there_is_named_and_not_repeated(toy, robustnb):
     folder = keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0).folder(
         toy.runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from types import SimpleNamespace
@@ -283,7 +284,47 @@ def test_an_executor_that_is_not_installed_is_named(monkeypatch):
     cluster.check("local", ["--verbose"])
 
 
-def test_words_set_here_are_not_taken_twice():
-    for word in ("--executor=slurm", "--slurm-logdir=x", "--slurm-jobname-prefix"):
-        with pytest.raises(UsageError, match="cannot be passed on"):
-            cluster.check("local", [word])
+@pytest.mark.parametrize(
+    "word",
+    ["--executor=slurm", "--slurm-logdir=x", "--slurm-jobname-prefix", "-j4", "-kj4", "-e=slurm"],
+)
+def test_words_set_here_are_not_taken_twice(word):
+    with pytest.raises(UsageError, match="cannot be passed on"):
+        cluster.check("local", [word])
+
+
+@pytest.mark.parametrize("word", ["--dry-run", "--dryrun", "-n", "-kn"])
+def test_a_dry_run_is_an_option_of_the_command_itself(word):
+    with pytest.raises(UsageError, match="`robustnb reproduce --dry-run` says what"):
+        cluster.check("local", [word])
+
+
+@pytest.mark.parametrize("word", ["--unlock", "--list", "--touch", "-t", "--summary", "--dag=mmd"])
+def test_what_makes_no_runs_is_not_passed_on(word):
+    with pytest.raises(UsageError, match="would not make all the runs; leave it out"):
+        cluster.check("local", [word])
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("--dry", "no option --dry; write one in full: --dry-run, --dryrun"),
+        ("--exec=slurm", "no option --exec; write one in full: --executor"),
+        ("--conf", "no option --conf; write one in full: --config, --configfile, --configfiles"),
+        ("--resourced=gpu=1", "no option --resourced; did you mean --resources?"),
+        ("--quite", "no option --quite; did you mean --quiet?"),
+        ("-Z", "no option -Z; `snakemake --help` lists them"),
+    ],
+)
+def test_a_word_for_snakemake_is_a_whole_option(word, why):
+    with pytest.raises(UsageError, match=re.escape(why)):
+        cluster.check("local", [word])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--default-resources", "slurm_partition=gpu"], ["--verbose", "-pk"], ["--res", "gpu=1"],
+     ["--latency-wait=5"], ["-w5"], ["--prioritize", "-1"], ["--slurm-qos=high"], ["-q", "all"]],
+)  # fmt: skip
+def test_whole_options_and_their_values_are_passed_on(words):
+    cluster.check("local", words)

@@ -14,8 +14,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import execute as execute_module
-from robustnb.reproduce import history, kernel, machine, profiles, status
+from robustnb.reproduce import atomic, history, kernel, machine, profiles, status
 from robustnb.reproduce.calibration import REFERENCE_SECONDS
 from robustnb.reproduce.limits import Limits
 from robustnb.reproduce.single import run_one
@@ -104,14 +103,16 @@ def test_a_failing_cell_is_named_with_its_error_and_nothing_is_published(toy, ed
 
 def test_a_kernel_that_dies_fails_the_run(toy, edit):
     edit(STEP, "import os, time\nos.kill(os.getpid(), 9)\n")
-    with pytest.raises(RunError, match="lost its kernel"):
+    with pytest.raises(RunError, match=r"failed in code cell 2 .*: it lost its kernel"):
         run(toy)
     assert not list(toy.runs.rglob("record.json"))
 
 
 def test_a_cell_in_which_nothing_moves_fails_the_run(toy):
-    with pytest.raises(RunError, match=r"stood still for \d+ s in cell \d+.*--silence"):
+    why = r"failed in code cell 2 \(import time\): it stood still for \d+ s .*--silence"
+    with pytest.raises(RunError, match=why) as failed:
         run(toy, "sleep=3600.0", limits=Limits(silence=3.0))
+    assert str(failed.value).count(" cell 2 ") == 1
     assert not list(toy.runs.rglob("record.json"))
     assert left_over(toy) == []
 
@@ -119,7 +120,7 @@ def test_a_cell_in_which_nothing_moves_fails_the_run(toy):
 def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatch):
     sleeps = [sys.executable, "-c", "import time; time.sleep(3600)", "{connection_file}"]
     monkeypatch.setattr(kernel, "command", lambda: sleeps)
-    with pytest.raises(RunError, match=r"stood still for .* before its first cell"):
+    with pytest.raises(RunError, match=r"before its first cell: it stood still for"):
         run(toy, limits=Limits(silence=3.0))
     assert left_over(toy) == []
 
@@ -145,7 +146,9 @@ with progress("wait", total=10) as bar:
 
 
 def test_a_total_ends_the_run_only_where_the_user_wants_one(toy):
-    with pytest.raises(RunError, match=r"ran past the 2 s of --timeout"):
+    with pytest.raises(
+        RunError, match=r"failed in code cell 2 .*: it ran past the 2 s of --timeout\."
+    ):
         run(toy, "sleep=3600.0", limits=Limits(total=2.0))
     assert left_over(toy) == []
 
@@ -237,7 +240,7 @@ def test_a_folder_without_its_record_is_replaced_and_a_fresh_run_loses_nothing(t
     def full(_result, _folder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(execute_module, "move_folder", full)
+    monkeypatch.setattr(atomic, "move_folder", full)
     with pytest.raises((RunError, OSError)):
         run(toy, fresh=True)
     assert (folder / "x.ipynb").read_bytes() == before

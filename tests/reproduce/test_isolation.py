@@ -122,7 +122,8 @@ def test_what_says_where_things_are_stays_and_what_changes_results_goes(tmp_path
     given = {"PATH": "p", "HOME": "h", "TORCH_HOME": "t", "ROBUSTNB_DATA": "d", "LANG": "C",
              "CUDA_VISIBLE_DEVICES": "1", "LD_LIBRARY_PATH": "l"}  # fmt: skip
     bad = dict.fromkeys(["PYTHONINSPECT", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "SEABORN_DATA",
-                         "ATEN_CPU_CAPABILITY", "COLUMNS", "TORCHDYNAMO_DISABLE"], "x")  # fmt: skip
+                         "ATEN_CPU_CAPABILITY", "COLUMNS", "PWD", "OLDPWD",
+                         "TORCHDYNAMO_DISABLE"], "x")  # fmt: skip
     left = isolation.isolated(given | bad, tmp_path)
     assert {name: left.get(name) for name in given} == given
     assert not set(bad) & set(left)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from robustnb.errors import UsageError
@@ -80,6 +82,16 @@ def test_a_value_of_another_type_is_refused_with_an_example(declared, word):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
+def test_a_wrong_item_of_a_list_is_named_by_its_place():
+    declared = read_parameters('names: list[str] = ["a"]\nlrs: list[float] = [1]', where="x.md")
+    for word, why in [
+        ('names=["a", 3]', """parameter 'names[1]' is str, got 3; write "text" there"""),
+        ('lrs=["a"]', "parameter 'lrs[0]' is float, got 'a'; write 0.1 there"),
+    ]:
+        with pytest.raises(UsageError, match=re.escape(why)):
+            parse_assignments(declared, [word])
+
+
 @pytest.mark.parametrize("word", [f"steps={2**63}", f"steps={-(2**63) - 1}", "steps=10**400"])
 def test_an_integer_beyond_64_bits_is_refused(declared, word):
     with pytest.raises(UsageError, match="too large"):
@@ -155,6 +167,10 @@ def test_a_default_is_a_constant_expression(cell, value):
         ("sizes: tuple = (1, 2)", "write bool, int, float, str"),
         ("eps: float | None = None", "write bool, int, float, str"),
         ("eps: float = (1", "is not Python"),
+        (f"n: int = {'+'.join(['1'] * 500)}", "line 1 .* nested too deeply; write its value"),
+        (f"n: int = {'-' * 9000}1", "nested too deeply|maximum recursion"),
+        (f"n: {'list[' * 90}int{']' * 90} = 1", "write n="),
+        ("n: int = 2**2000 * 2**2000 * 2**2000", "is too large"),
         ("eps: float = 1\neps: float = 2", "line 2 .* second time"),
     ],
 )
@@ -224,6 +240,56 @@ def test_a_value_that_is_not_allowed_is_refused_with_the_rule(word, rule):
 def test_a_rule_that_cannot_be_is_refused_with_its_line(line, why):
     with pytest.raises(UsageError, match=f"x.md: line 1 of the parameters cell: .*{why}"):
         read_parameters(line, where="x.md")
+
+
+@pytest.mark.parametrize(
+    ("comment", "wrong"),
+    [
+        ("allow: [0, 1]", "allow:"),
+        ("radius; allowd: [0, 1]", "allowd:"),
+        ("Allowed: [0, 1]", "Allowed:"),
+        ("allowed : [0, 1]", "allowed :"),
+        ("alowed=[0, 1]", "alowed="),
+        ("radius, allowed [0, 1]", "allowed "),
+        ("allowed values: [0, 1]", "allowed values:"),
+        ("ALLOWS: 0.1 | 0.2", "ALLOWS:"),
+        ("allowed 0.1 | 0.2", "allowed "),
+    ],
+)
+def test_a_misspelt_rule_is_refused_with_the_right_spelling(comment, wrong):
+    why = f"`{wrong}` states no rule; did you mean `allowed:`?"
+    with pytest.raises(UsageError, match=re.escape(why)):
+        read_parameters(f"eps: float = 0.1  # {comment}", where="x.md")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["as many as allowed", "followed: by what", "all: of them", "a ball of [0, 1] (always)",
+     "what the paper allows, in pixels of [0, 1]"],
+)  # fmt: skip
+def test_prose_is_no_misspelt_rule(comment):
+    found = read_parameters(f"eps: float = 0.1  # {comment}", where="x.md")
+    assert found["eps"].allowed is None
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "# allowed: [0, 1]\neps: float = 0.1",
+        "eps: float = 0.1\n# allowd: [0, 1]",
+        "eps: list[float] = [  # allowed: [0, 1]\n    0.1\n]",
+    ],
+)
+def test_a_rule_beside_no_parameter_is_refused(cell):
+    with pytest.raises(UsageError, match="but of no parameter; write it at the end"):
+        read_parameters(cell, where="x.md")
+
+
+@pytest.mark.parametrize("word", [f"size={'+'.join(['1'] * 5000)}", f"eps={'-' * 99999}1"])
+def test_a_word_that_is_nested_too_deeply_is_refused_in_one_line(declared, word):
+    with pytest.raises(UsageError, match="parameter") as caught:
+        parse_assignments(declared, [word])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
 def test_papermill_reads_the_cell_with_its_rules_as_well():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -94,8 +96,29 @@ def test_a_path_in_any_alphabet_is_found_however_it_is_spelt(machine, home, form
         json.dumps({"path": spelt}, ensure_ascii=False),
         paths.html.escape(f"<td>{spelt}</td>").replace("&lt;", "<").replace("&gt;", ">"),
         f"file://{paths.quote(spelt)}/x",
+        f"file://{re.sub('%..', lambda sign: sign.group().lower(), paths.quote(spelt))}/x",
+        f"{spelt + '/x'!a} is told",
+        repr([spelt]),
+        repr(os.fsencode(spelt)),
+        f"{spelt.encode('unicode_escape').decode()}: told",
+        spelt.encode("ascii", "xmlcharrefreplace").decode().replace("o&o", "o&amp;o"),
+        f"?next={paths.quote(spelt, safe='')}%2Fx",
+        f"cd {spelt.replace(' ', chr(92) + ' ')}; ls",
     ):
         assert found.within(text), text
+
+
+def test_what_a_variable_names_is_found(machine, monkeypatch, tmp_path):
+    weights, notes = tmp_path / "weights of mine", tmp_path / "notes.txt"
+    weights.mkdir()
+    notes.touch()
+    for name, value in {"TORCH_HOME": weights, "MY_NOTES": notes, "SHELL": "/usr/bin"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("ROUTE", "/api/v1")
+    found = machine("/somewhere/else")
+    assert found.within(f"loaded {weights}/net.pt") == str(weights)
+    assert found.hidden(f"{notes}: read") == "<MY_NOTES>: read"
+    assert found.within("/usr/bin/env, /api/v1 and PATH=/usr/bin:/bin") == ""
 
 
 def test_a_folder_is_replaced_by_its_name_the_longest_first(machine):
@@ -135,6 +158,8 @@ def show(call: str) -> str:
         "print(os.environ['ROBUSTNB_ROOT'])",
         "print(Path.home() / 'x')",
         "print(os.getcwd())",
+        "print(ascii(str(Path.home())))",
+        "print(os.environ.get('TORCH_HOME'))",
         "print(os.__file__)",
         "display({'text/html': f\"<p>{os.environ['ROBUSTNB_BUILD']}</p>\"}, raw=True)",
         "display({'application/json': {os.environ['ROBUSTNB_ROOT']: 1}}, raw=True)",
@@ -142,6 +167,7 @@ def show(call: str) -> str:
 )
 def test_a_run_that_shows_a_path_is_refused_with_cell_and_path(toy, edit, monkeypatch, call):
     monkeypatch.setenv("HOME", "/people/jürgen")
+    monkeypatch.setenv("TORCH_HOME", str(toy.root.parent))
     edit("import time\n", show(call))
     with pytest.raises(RunError, match=r"code cell 2 \(.*\) shows a path of this machine, /"):
         smoke(toy)

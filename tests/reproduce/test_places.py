@@ -13,7 +13,7 @@ import pytest
 
 from robustnb import unfinished
 from robustnb.errors import RunError, UsageError
-from robustnb.reproduce import batch, book, cli, disk, keys, profiles, project, single
+from robustnb.reproduce import batch, book, cli, disk, keys, pipeline, profiles, project, single
 from robustnb.reproduce.atomic import move_folder, write_atomically
 from robustnb.reproduce.project import Project
 
@@ -147,6 +147,18 @@ def test_the_variable_is_the_one_that_moves_the_folder(toy, monkeypatch, below, 
     monkeypatch.setenv("HOME", str(toy.root / "home"))
     error = OSError(errno.EROFS, "Read-only file system", str(toy.root / below / "x" / "y"))
     assert f"set {variable}" in disk.explain(error, toy)
+
+
+def test_a_file_of_the_checkout_that_is_missing_is_named_with_the_fix(toy, robustnb, monkeypatch):
+    def lost(*_arguments, **_settings):
+        return (toy.root / "_config.yml").read_text()
+
+    monkeypatch.setattr(pipeline, "make_book", lost)
+    code, _, err = robustnb("book")
+    assert code == 1 and "_config.yml is missing; restore it: git checkout -- _config.yml" in err
+    monkeypatch.setattr(pipeline, "make_book", lambda *_, **__: (toy.build / "x").read_text())
+    with pytest.raises(FileNotFoundError):
+        robustnb("book")
 
 
 def test_another_error_of_the_system_is_not_explained_away(toy):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -181,3 +183,59 @@ def test_the_area_below_the_curve_is_the_average_radius() -> None:
 def test_bad_arguments_are_refused_with_the_fix(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+NONSENSE = {
+    "a negative sigma": (lambda: smoothing.certified_radius(0.9, sigma=-1.0), "sigma must be"),
+    "a sigma that is none": (lambda: smoothing.certified_radius(0.9, sigma=np.nan), "sigma must"),
+    "no sigma": (lambda: smoothing.largest_radius(n=10, alpha=0.1, sigma=0.0), "sigma must be"),
+    "a probability above one": (lambda: smoothing.certified_radius(1.5, sigma=1.0), "in .0, 1"),
+    "a probability that is none": (
+        lambda: smoothing.certified_radius([0.5, np.nan], sigma=1.0), "in .0, 1",
+    ),
+    "no trials": (lambda: smoothing.lower_bound(0, 0, 0.1), "n >= 1"),
+    "half a hit": (lambda: smoothing.lower_bound(5.5, 10, 0.1), "whole numbers; pass hits and not"),
+    "hits that are none": (lambda: smoothing.upper_bound(np.nan, 10, 0.1), "0 <= hits <= n"),
+    "no copies": (lambda: smoothing.largest_radius(n=0, alpha=0.1, sigma=1.0), "n must be an int"),
+    "half a copy": (lambda: smoothing.min_count(0.5, n=1.5, alpha=0.1, sigma=1.0), "n must be"),
+    "a negative radius": (lambda: smoothing.min_count(-1, n=9, alpha=0.1, sigma=1.0), "radius"),
+    "a rate above one": (lambda: smoothing.miss_probability(1.5, n=10, alpha=0.1), "in .0, 1"),
+    "no looks": (
+        lambda: smoothing.sequential_miss_probability(0.5, looks=[], alpha=0.1), "looks must be",
+    ),
+    "looks that fall": (
+        lambda: smoothing.sequential_miss_probability(0.5, looks=[9, 5], alpha=0.1), "growing",
+    ),
+    "an alpha above one": (
+        lambda: smoothing.wrong_vote_probability([0.5, 0.3, 0.2], n=9, alpha=2), "alpha must hold",
+    ),
+    "a law that is none": (
+        lambda: smoothing.wrong_vote_probability([0.5, 0.6, -0.1], n=9, alpha=0.1), "in .0, 1",
+    ),
+    "a negative distance": (lambda: smoothing.radius_to_linf(-1.0, dimension=4), "radius must be"),
+    "half a dimension": (lambda: smoothing.linf_to_radius(1.0, dimension=2.5), "dimension must be"),
+    "one class": (lambda: smoothing.predict_from_counts(torch.tensor([[5]]), alpha=0.1), "two cl"),
+    "a negative count": (
+        lambda: smoothing.predict_from_counts(torch.tensor([[-5, 1]]), alpha=0.1), "counts must be",
+    ),
+    "fewer than no images": (lambda: smoothing.noise_seeds(-1, generator=None), "count must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "why"), NONSENSE.values(), ids=NONSENSE)
+def test_what_no_certificate_can_be_of_is_refused(call, why) -> None:
+    with pytest.raises(ValueError, match=why):
+        call()
+
+
+@pytest.mark.parametrize("counts", [np.array([[5, 1]]), torch.tensor([[5.0, 1.0]])])
+def test_counts_that_are_no_whole_numbers_are_refused(counts) -> None:
+    with pytest.raises(TypeError, match=r"use torch\.as_tensor\(counts\)"):
+        smoothing.predict_from_counts(counts, alpha=0.1)
+
+
+def test_numbers_of_other_kinds_certify_the_same() -> None:
+    plain = smoothing.largest_radius(n=100, alpha=0.25, sigma=0.5)
+    odd = {"n": np.int64(100), "alpha": torch.tensor(0.25), "sigma": Fraction(1, 2)}
+    assert smoothing.largest_radius(**odd) == plain
+    assert smoothing.radius_to_linf(np.float32(1), dimension=torch.tensor(4)) == 0.5

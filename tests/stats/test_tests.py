@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats as st
 
+from robustnb import stats
 from robustnb.stats import (
     benjamini_hochberg,
     binomial_upper_quantile,
@@ -109,7 +112,7 @@ def test_the_power_of_an_equivalence_is_no_more_than_simulation_gives(df, margin
 
 def test_power_without_an_effect_or_an_error_is_refused():
     for effect, error in [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0)]:
-        with pytest.raises(ValueError, match="effect > 0"):
+        with pytest.raises(ValueError, match=r"(effect|error) must be finite and > 0"):
             power_against(effect, error)
 
 
@@ -143,3 +146,37 @@ def test_the_crossed_bootstrap_feels_both_seeds_and_examples():
 def test_the_crossed_bootstrap_wants_seeds_arms_and_examples():
     with pytest.raises(ValueError, match="seeds, arms, examples"):
         crossed_bootstrap(np.zeros((3, 4)), lambda m: m, generator=np.random.default_rng(0))
+
+
+NO_NUMBERS = {
+    "an alpha above one": lambda: stats.power_against(1.0, 1.0, alpha=2),
+    "an alpha of zero": lambda: stats.minimal_detectable(1.0, alpha=0),
+    "one test at more than one half": lambda: stats.power_of_equivalence(1.0, 1.0, alpha=0.7),
+    "no degree of freedom": lambda: stats.tost(1.0, 1.0, 1.0, df=0),
+    "an estimate that is none": lambda: stats.tost(math.nan, 1.0, 1.0),
+    "a null that is none": lambda: stats.t_test([1.0, 2.0], null=math.nan),
+    "half a win": lambda: stats.sign_test(1.5, 2),
+    "no draws": lambda: stats.percentile_interval([]),
+    "a draw that is none": lambda: stats.percentile_test([math.nan, 1.0]),
+    "no resamples": lambda: stats.resampled_means(
+        [[1.0]], draws=0, generator=np.random.default_rng(0)
+    ),
+    "an outcome that is none": lambda: stats.resampled_means(
+        [[math.nan]], generator=np.random.default_rng(0)
+    ),
+    "no seeds": lambda: stats.crossed_bootstrap(
+        np.zeros((0, 1, 2)), lambda m: m[..., 0], generator=np.random.default_rng(0)
+    ),
+}
+
+
+@pytest.mark.parametrize("call", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_what_no_statistic_can_be_of_is_refused(call):
+    with pytest.raises(ValueError, match=r"must|need|between 0 and 1|leave such"):
+        call()
+
+
+def test_numbers_of_other_kinds_are_taken():
+    assert stats.sign_test(np.int64(3), torch.tensor(1)) == stats.sign_test(3, 1)
+    assert stats.power_against(np.float32(1), Fraction(1, 2)) == stats.power_against(1.0, 0.5)
+    assert stats.tost(Fraction(1, 2), np.float64(1), torch.tensor(2.0)) == stats.tost(0.5, 1, 2)

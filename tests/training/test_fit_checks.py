@@ -45,6 +45,31 @@ def test_labels_are_checked_before_training(labels: Any, error: Any, message: st
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda z: z.argmax(1), "must return float logits, got torch.int64"),
+        (lambda z: z[0], r"must return logits \(2, classes\)"),
+        (lambda z: z * torch.nan, "NaN or infinite logits before it is trained"),
+        (lambda z: z.abs() / 0, "check its weights"),
+    ],
+)
+def test_answers_that_no_loss_can_take_are_refused_before_training(
+    answer: Any, message: str
+) -> None:
+    class Odd(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = answer(super().forward(x.flatten(1)))
+            return result
+
+    images = torch.rand(12, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(
+            Odd(4, 3), images, torch.arange(12) % 3, objective=standard(), epochs=1, batch_size=4,
+            lr=0.1, generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+
+
 def test_a_last_batch_of_one_is_refused_where_batch_norm_cannot_take_it() -> None:
     images = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     settings: dict[str, Any] = {

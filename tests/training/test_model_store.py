@@ -94,6 +94,20 @@ def test_code_threads_and_torch_version_are_part_of_the_key(
     assert len(set(keys)) == 4
 
 
+def test_what_is_set_on_a_function_is_part_of_the_key(make: Make, small: SimpleNamespace) -> None:
+    def scaled(net: nn.Module, x: torch.Tensor, y: torch.Tensor, *_: Any) -> torch.Tensor:
+        return standard()(net, x, y) * scaled.scale  # type: ignore[attr-defined]
+
+    def by(scale: float) -> dict[str, Any]:
+        scaled.scale = scale  # type: ignore[attr-defined]
+        make.objective = scaled
+        return make()[1]
+
+    assert by(1.0)["key"] == by(1.0)["key"] != by(2.0)["key"]
+    assert make.trainings == 2
+    assert by(1.0)["key"] == by(1.0)["key"] and make.trainings == 2
+
+
 def damage_weights(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
