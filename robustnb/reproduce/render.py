@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import formatting
+from robustnb.reproduce import formatting, parts, scoreboard
 from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.registry_types import EXACT
 
 Json = Mapping[str, Any]
+_claim, _label, _short = scoreboard.find_claim, scoreboard.label, scoreboard.short
 _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
-_README = re.compile(r"(<!-- verdicts:[^>]*-->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,12 @@ def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
     return _PLACEHOLDER.sub(replace, text)
 
 
-def _claim(ledger: Json, name: str) -> Json:
-    paper = ledger["papers"].get(name.partition(".")[0], {"claims": {}})
-    if name not in paper["claims"]:
-        raise unknown("claim", name, [c for p in ledger["papers"].values() for c in p["claims"]])
-    found: Json = paper["claims"][name]
-    return found
-
-
 def _part(ledger: Json, name: str) -> Json:
     parts = _claim(ledger, name.rpartition(".")[0])["parts"]
     if name not in parts:
         raise unknown("part", name, parts)
     found: Json = parts[name]
     return found
-
-
-def _label(claim: str) -> str:
-    return claim.replace(".", "-").lower()
-
-
-def _short(claim: str) -> str:
-    return claim.rpartition(".")[2]
 
 
 def _verdict(ledger: Json, page: Page, name: str) -> str:
@@ -176,8 +160,8 @@ def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
     return [ledger["papers"][name]] if name else list(ledger["papers"].values())
 
 
-def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
-    """Every claim with its verdict at each profile that ran."""
+def _scorecard(ledger: Json, page: Page, paper: str = "") -> str:
+    """Every claim of a paper with its verdict at each profile that ran."""
     ran = {profile for _, profile, _ in _runs(ledger)}
     shown = [profile for profile in PROFILES if profile in ran]
     rows = []
@@ -189,38 +173,11 @@ def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
     return formatting.table(["claim", "what the paper says", *shown], rows)
 
 
-def _totals(ledger: Json, _page: Page) -> str:
-    return formatting.tally(ledger["totals"]["overall"])
-
-
-_COLUMNS = {
-    "holds": "hold",
-    "partly": "hold in part",
-    "against": "against",
-    "inconclusive": "inconclusive",
-    "open": "open",
-    "unjudged": "not judged",
-}
-
-
-def _cover(ledger: Json, _page: Page) -> str:
-    """How many claims hold, in large figures, and which they are, for the book's first screen."""
-    totals = ledger["totals"]["overall"]
-    tiles = "".join(
-        f'<div class="rnb-tile rnb-{group}"><strong>{totals[group]}</strong> {word}</div>'
-        for group, word in _COLUMNS.items()
-    )
-    rows = [
-        [f"[{paper['title']}](papers/{name})", *(_links(paper, group) for group in _COLUMNS)]
-        for name, paper in ledger["papers"].items()
-    ]
-    table = formatting.table(["paper", *_COLUMNS.values()], rows)
-    return f'<div class="rnb-tiles">{tiles}</div>\n\n{table}'
-
-
-def _links(paper: Json, group: str) -> str:
-    names = [name for name, claim in paper["claims"].items() if claim["group"] == group]
-    return ", ".join(f"{{ref}}`{_short(name)} <{_label(name)}>`" for name in names) or "–"
+def _estimate(ledger: Json, _page: Page, name: str) -> str:
+    """Our estimate without its interval, where a sentence has room for no more."""
+    part = _part(ledger, name)
+    found = part["profiles"][formatting.shown_profile(part)]
+    return f"*{found['label']}*" if found["estimate"] is None else formatting.ours(part, found)
 
 
 def _value(ledger: Json, _page: Page, name: str) -> str:
@@ -282,7 +239,10 @@ def _costs(ledger: Json, page: Page, paper: str = "") -> str:
                 seeds[run["seed"]] = run
     budgets = _profiles(page)
     rows = []
-    for (name, profile), found in sorted(spent.items(), key=lambda x: (x[0][0], _order(x[0][1]))):
+    place = parts.in_order(ledger["papers"], page.root).index
+    for (name, profile), found in sorted(
+        spent.items(), key=lambda x: (place(x[0][0]), _order(x[0][1]))
+    ):
         runs = list(found.values())
         mean = {k: _mean_cost(runs, k) for k in ("cpu_seconds", "wall_seconds", "peak_mb")}
         rows.append(
@@ -356,42 +316,24 @@ def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
 
 _RENDERERS: dict[str, Callable[..., str]] = {
     "amendments": _amendments,
+    "badge": scoreboard.badge,
+    "board": scoreboard.board,
     "budgets": _budgets,
+    "cards": scoreboard.cards,
     "claims": _claims,
     "cost": _costs,
     "costs": _costs,
-    "cover": _cover,
+    "estimate": _estimate,
+    "findings": scoreboard.findings,
+    "hero": scoreboard.hero,
     "paper": _paper,
     "param": _parameter,
-    "scoreboard": _scoreboard,
-    "scorecard": _scoreboard,
+    "repaired": scoreboard.repaired,
+    "scorecard": _scorecard,
     "setting": _setting,
     "source": _source,
-    "totals": _totals,
+    "tiles": scoreboard.tiles,
+    "totals": scoreboard.totals,
     "value": _value,
     "verdict": _verdict,
 }
-
-
-def readme(text: str, ledger: Json) -> str:
-    """README with its table drawn anew, a row a paper; UsageError if the place is not marked."""
-    if not _README.search(text):
-        raise UsageError("README.md has lost its `<!-- verdicts: ... -->` marks; put them back")
-    rows = [
-        [
-            f"[{paper['title']}](notebooks/{name}.md), {paper['year']}",
-            f"{paper['totals']['overall']['holds']} of {paper['totals']['overall']['n']}",
-            _found(ledger, paper["totals"]["overall"]["words"]),
-        ]
-        for name, paper in ledger["papers"].items()
-    ]
-    table = formatting.table(["paper", "claims that hold", "what came out"], rows)
-    tally = formatting.tally(ledger["totals"]["overall"])
-    return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)
-
-
-def _found(ledger: Json, counted: Mapping[str, int]) -> str:
-    """Verdict words with their counts, those of claims that hold first, the strongest leading."""
-    groups = list(_COLUMNS)
-    words = sorted(reversed(list(counted)), key=lambda word: groups.index(ledger["words"][word]))
-    return "; ".join(f"{counted[word]} {word}" for word in words)
