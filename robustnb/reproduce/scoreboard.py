@@ -74,9 +74,9 @@ def findings(ledger: Json, page: Page) -> str:
     from robustnb.reproduce.render import substitute
 
     told = [
-        f"- [{_nickname(name)}](papers/{name}.ipynb): {listed.finding}"
+        f"- [{nickname(ledger['papers'][name])}](papers/{name}.ipynb): {listed.finding}"
         for name, listed in parts.papers(page.root).items()
-        if listed.finding
+        if listed.finding and name in ledger["papers"]
     ]
     return substitute("\n".join(told), ledger, page=page)
 
@@ -110,10 +110,9 @@ def _card(ledger: Json, page: Page, name: str, listed: parts.Listed) -> str:
     if name not in ledger["papers"]:
         return (
             f":::{{grid-item-card}} {listed.title}\n:class-card: rnb-card rnb-to-come\n\n"
-            f"{{cite:t}}`{name}`. {listed.line}\n+++\nto come\n:::"
+            f"{{cite:t}}`{name}`. {listed.line}\n\n{_foot('to come')}\n:::"
         )
     paper = ledger["papers"][name]
-    authors = f"{_family(paper['authors'][0])} et al., {paper['year']}"
     picture = f'<img class="rnb-card-picture" src="../_static/cards/{name}.png" alt="{alt}">' if (
         alt := picture_text(page.root, name, listed)
     ) else ""
@@ -122,8 +121,12 @@ def _card(ledger: Json, page: Page, name: str, listed: parts.Listed) -> str:
     told += f"<br>{counts['words'][REPAIRED]} {REPAIRED}" if counts["words"].get(REPAIRED) else ""
     return (
         f":::{{grid-item-card}} {paper['title']}\n:link: papers/{name}\n:link-type: doc\n"
-        f":class-card: rnb-card\n\n{picture}\n\n{authors}. {listed.line}\n+++\n{told}\n:::"
+        f":class-card: rnb-card\n\n{picture}\n\n{nickname(paper)}. {listed.line}\n\n{_foot(told)}\n:::"
     )
+
+
+def _foot(text: str) -> str:
+    return f'<p class="rnb-card-foot">{text}</p>'
 
 
 def picture_text(root: Path, paper: str, listed: parts.Listed) -> str:
@@ -139,19 +142,18 @@ def kept_figures(root: Path, paper: str) -> dict[str, str]:
     found = {}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         for output in cell["outputs"]:
-            image = output.get("data", {}).get("image/png")
-            if image:
-                told = output.get("metadata", {}).get("image/png", {}).get("alt", "")
-                found[image["file"]] = told or f"A figure of the page {paper}"
+            told = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            for kind, image in output.get("data", {}).items():
+                if kind.endswith("image/png"):  # shown, or kept by `glue` for later
+                    found[image["file"]] = told or f"A figure of the page {paper}."
     return found
 
 
-def _family(author: str) -> str:
-    return author.rpartition(" ")[2]
-
-
-def _nickname(paper: str) -> str:
-    return f"{paper[:-4].capitalize()} {paper[-4:]}"
+def nickname(paper: Json) -> str:
+    """How prose names a paper: `Zhang et al. 2019`."""
+    first, *others = (author.rpartition(" ")[2] for author in paper["authors"])
+    more = "" if not others else f" and {others[0]}" if len(others) == 1 else " et al."
+    return f"{first}{more} {paper['year']}"
 
 
 def board(ledger: Json, page: Page) -> str:
@@ -208,7 +210,7 @@ def hero(_ledger: Json, page: Page) -> str:
     )
     link = '<a href="papers/zhang2019.html">How the second one was trained, and what it costs</a>'
     return (
-        f'<figure class="rnb-hero">{head}{rows}'
+        f'<figure class="rnb-hero"><div>{head}{rows}</div>'
         f"<figcaption>{caption} {link}.</figcaption></figure>"
     )
 
@@ -229,7 +231,7 @@ def _hero_row(name: str, told: Json, found: Json) -> str:
         f"({100 * after['probability']:.0f} %), {mark}"
     )
     return (
-        f'<a class="rnb-hero-name" href="papers/zhang2019.html">{_HERO[name].capitalize()}</a>'
+        f'<a class="rnb-hero-name" href="papers/zhang2019.html">{_HERO[name][0].upper()}{_HERO[name][1:]}</a>'
         f'<img src="../_static/hero-{name}.png" alt="{html.escape(alt)}">'
         f'<div class="rnb-hero-row"><span>reads <strong>{before["answer"]}</strong> '
         f"({100 * before['probability']:.0f} %)</span><span></span><span>reads {answer}</span></div>"
