@@ -2,7 +2,7 @@
 
 Search. Sphinx fetches each page that it found in order to show an excerpt, which a browser refuses
 for files of a disk, and it links to pages, not sections. Here the text of every section is written
-into one script, which the search page loads; `_static/search-sections.js` picks excerpt and section.
+into one script that the search page loads, and `search-sections.js` picks excerpt and section.
 
 Glossary. A link to a term gets the term's entry as its title, so that pointing at it shows the
 entry; `_static/glossary.js` draws it for the keyboard and the finger, too.
@@ -105,9 +105,7 @@ def merge(app: Sphinx, env: Any, _docnames: Any, other: Any) -> None:
     env.robustnb_sections.update(getattr(other, "robustnb_sections", {}))
 
 
-def load_sections(
-    app: Sphinx, pagename: str, _template: str, _context: Any, _doctree: Any
-) -> None:
+def load_sections(app: Sphinx, pagename: str, _template: str, _context: Any, _doctree: Any) -> None:
     """Let the search page, and no other, load the sections."""
     if pagename == "search":
         app.add_js_file(SECTIONS.name)

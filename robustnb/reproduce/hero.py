@@ -97,9 +97,10 @@ def _networks(experiment: Any, given: Settings, report: Report) -> dict[str, nn.
 def _attacked(network: nn.Module, x: Tensor, y: Tensor, given: Settings, generator: Any) -> Tensor:
     from robustnb.attacks import pgd
 
-    return pgd(
+    found: Tensor = pgd(
         network, x, y, eps=given.eps, step=given.step, steps=given.steps, generator=generator
     )
+    return found
 
 
 def _answer(network: nn.Module, x: Tensor) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def find_claim(ledger: Json, name: str) -> Json:
 def badge(ledger: Json, _page: Page, name: str) -> str:
     """A claim's verdict, as a link to the box that explains it."""
     found = find_claim(ledger, name)
-    return f'[{formatting.badge(found)}](#{label(name)})'
+    return f"[{formatting.badge(found)}](#{label(name)})"
 
 
 def totals(ledger: Json, _page: Page) -> str:
@@ -113,15 +113,13 @@ def _card(ledger: Json, page: Page, name: str, listed: parts.Listed) -> str:
             f"{{cite:t}}`{name}`. {listed.line}\n\n{_foot('to come')}\n:::"
         )
     paper = ledger["papers"][name]
-    picture = f'<img class="rnb-card-picture" src="../_static/cards/{name}.png" alt="{alt}">' if (
-        alt := picture_text(page.root, name, listed)
-    ) else ""
     counts = paper["totals"]["overall"]
     told = f"{counts['holds']} of {counts['n']} claims hold"
     told += f"<br>{counts['words'][REPAIRED]} {REPAIRED}" if counts["words"].get(REPAIRED) else ""
     return (
         f":::{{grid-item-card}} {paper['title']}\n:link: papers/{name}\n:link-type: doc\n"
-        f":class-card: rnb-card\n\n{picture}\n\n{nickname(paper)}. {listed.line}\n\n{_foot(told)}\n:::"
+        f":class-card: rnb-card\n\n{_picture(page.root, name, listed)}\n\n"
+        f"{nickname(paper)}. {listed.line}\n\n{_foot(told)}\n:::"
     )
 
 
@@ -129,9 +127,13 @@ def _foot(text: str) -> str:
     return f'<p class="rnb-card-foot">{text}</p>'
 
 
-def picture_text(root: Path, paper: str, listed: parts.Listed) -> str:
-    """The alternative text of a card's picture, from the kept page; empty where it has none."""
-    return kept_figures(root, paper).get(f"figure-{listed.figure}.png", "")
+def _picture(root: Path, paper: str, listed: parts.Listed) -> str:
+    """A card's picture with the text of its figure; empty where the paper has no kept page."""
+    alt = kept_figures(root, paper).get(f"figure-{listed.figure}.png")
+    if alt is None:
+        return ""
+    address = f"../_static/cards/{paper}.png"
+    return f'<img class="rnb-card-picture dark-light" src="{address}" alt="{html.escape(alt)}">'
 
 
 def kept_figures(root: Path, paper: str) -> dict[str, str]:
@@ -183,6 +185,9 @@ def _result(claim: Json) -> str:
     return formatting.stacked(value.strip(), part["title"])
 
 
+_HERO = {"standard": "standard network", "trades": "robust network (TRADES)"}
+
+
 def hero(_ledger: Json, page: Page) -> str:
     """The picture of the first screen: one digit, two networks, each attacked by our PGD."""
     path = page.root / "book" / "_static" / "hero.json"
@@ -190,51 +195,53 @@ def hero(_ledger: Json, page: Page) -> str:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path.name} is not there; `make hero` writes it") from None
-    rows = "".join(_hero_row(name, told, told["networks"][name]) for name in told["networks"])
+    rows = "".join(_hero_row(name, told, told["networks"][name]) for name in _HERO)
     head = (
         '<div class="rnb-hero-row rnb-hero-head"><span>a test image</span>'
         f"<span>+ a change of at most {told['eps']:g} in each pixel</span>"
         "<span>= what the network is shown</span></div>"
     )
-    caption = (
-        f"The first test image, a handwritten {told['label']}. Both networks have the same layers "
-        f"and were trained on the same {told['train_size']:,} digits. Each is attacked by PGD with "
-        f"{told['steps']} steps; the change is orange where a pixel gets brighter and blue where it "
-        f"gets darker, at full strength for {told['eps']:g}. "
-        + " ".join(
-            f"Of {told['test_size']} test digits, the {_HERO[name]} reads "
-            f"{100 * found['natural']:.1f} % correctly as they are, and "
-            f"{100 * found['robust']:.1f} % under attack."
-            for name, found in told["networks"].items()
-        )
-    )
-    link = '<a href="papers/zhang2019.html">How the second one was trained, and what it costs</a>'
     return (
         f'<figure class="rnb-hero"><div>{head}{rows}</div>'
-        f"<figcaption>{caption} {link}.</figcaption></figure>"
+        f"<figcaption><p>{_hero_caption(told)}</p>"
+        '<p><a href="papers/zhang2019.html">How the robust network was trained, and what '
+        "robustness costs</a></p></figcaption></figure>"
     )
 
 
-_HERO = {"standard": "standard network", "trades": "robust network (TRADES)"}
+def _hero_caption(told: Json) -> str:
+    plain, robust = (told["networks"][name] for name in _HERO)
+    rates = [f"{100 * found[k]:.1f} %" for found in (plain, robust) for k in ("natural", "robust")]
+    return (
+        f"The first test image, a handwritten {told['label']}. Both networks have the same layers "
+        f"and were trained on the same {told['train_size']:,} digits. Each is attacked by PGD with "
+        f"{told['steps']} steps. The change is orange where a pixel gets brighter and blue where "
+        f"it gets darker, at full strength for {told['eps']:g}.</p><p>Of {told['test_size']} test "
+        f"digits, the standard network reads {rates[0]} correctly as they are and {rates[1]} under "
+        f"attack. The robust network reads {rates[2]} and {rates[3]}."
+    )
 
 
 def _hero_row(name: str, told: Json, found: Json) -> str:
     before, after = found["clean"], found["attacked"]
-    wrong = after["answer"] != told["label"]
     alt = (
         f"A handwritten {told['label']}, the change that the attack finds against the "
         f"{_HERO[name]}, and their sum, which it takes for a {after['answer']}."
     )
-    mark = "wrong" if wrong else "right"
-    answer = (
-        f'<strong class="rnb-hero-{mark}">{after["answer"]}</strong> '
-        f"({100 * after['probability']:.0f} %), {mark}"
-    )
+    title = f"{_HERO[name][0].upper()}{_HERO[name][1:]}"
     return (
-        f'<a class="rnb-hero-name" href="papers/zhang2019.html">{_HERO[name][0].upper()}{_HERO[name][1:]}</a>'
-        f'<img src="../_static/hero-{name}.png" alt="{html.escape(alt)}">'
-        f'<div class="rnb-hero-row"><span>reads <strong>{before["answer"]}</strong> '
-        f"({100 * before['probability']:.0f} %)</span><span></span><span>reads {answer}</span></div>"
+        f'<a class="rnb-hero-name" href="papers/zhang2019.html">{title}</a>'
+        f'<img class="dark-light" src="../_static/hero-{name}.png" alt="{html.escape(alt)}">'
+        f'<div class="rnb-hero-row">{_reads(before, told["label"])}<span></span>'
+        f"{_reads(after, told['label'])}</div>"
+    )
+
+
+def _reads(found: Json, label: int) -> str:
+    mark = "right" if found["answer"] == label else "wrong"
+    return (
+        f'<span class="rnb-hero-{mark}">reads <strong>{found["answer"]}</strong>, {mark}<br>'
+        f"{100 * found['probability']:.1f}&nbsp;% sure</span>"
     )
 
 

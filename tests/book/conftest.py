@@ -38,7 +38,14 @@ class Toc:
 
 def read_toc() -> Toc:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return Toc(toc["root"], tuple(c["file"] for part in toc["parts"] for c in part["chapters"]))
+    return Toc(toc["root"], tuple(f for part in toc["parts"] for f in files_of(part["chapters"])))
+
+
+def files_of(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """Every page of these entries and of the sections below them, in order."""
+    for entry in entries:
+        yield entry["file"]
+        yield from files_of(entry.get("sections", []))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
