@@ -60,18 +60,29 @@ def title_terms(app: Sphinx, doctree: nodes.document, _docname: str) -> None:
 
 
 def sections(doctree: nodes.document) -> Iterator[tuple[str, str, str]]:
-    """Anchor, title and own text of each section of a page; code and formulas are left out."""
+    """Anchor, title and own text of each section and term; code and formulas are left out."""
     for section in doctree.findall(nodes.section):
         title = section.next_node(nodes.title)
         told = [
-            node.astext()
+            plain(node)
             for child in section.children
             if not isinstance(child, nodes.section | nodes.title)
             for node in child.findall(nodes.TextElement)
             if is_prose(node)
         ]
         anchor = section["ids"][0] if section["ids"] else ""
-        yield anchor, title.astext() if title else "", " ".join(" ".join(told).split())[:LONGEST]
+        yield anchor, title.astext() if title else "", " ".join(told)[:LONGEST]
+    for item in doctree.findall(nodes.definition_list_item):
+        term = item.next_node(nodes.term)
+        if term is not None and term["ids"]:
+            told = [plain(node) for node in item.findall(nodes.paragraph)]
+            yield term["ids"][0], term.astext(), " ".join(told)
+
+
+def plain(node: nodes.Node) -> str:
+    """The text of a node without its formulas."""
+    words = (str(t) for t in node.findall(nodes.Text) if not isinstance(t.parent, nodes.math))
+    return " ".join("".join(words).split())
 
 
 def is_prose(node: nodes.Node) -> bool:

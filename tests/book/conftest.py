@@ -6,8 +6,8 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -121,3 +121,33 @@ def browser() -> Iterator[Any]:
         )
         yield chromium
         chromium.close()
+
+
+@dataclass
+class Visit:
+    """A page as it is shown, what went wrong on it, and what it asked for."""
+
+    tab: Any
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    """Open an address in a window of its own: `visit(url, viewport={...}, color_scheme="dark")`."""
+    contexts = []
+
+    def opened(url: str, **look: Any) -> Visit:
+        context = browser.new_context(**look)
+        contexts.append(context)
+        context.set_default_timeout(600_000)  # until what never comes is given up
+        seen = Visit(context.new_page())
+        seen.tab.on("pageerror", lambda error: seen.errors.append(str(error)))
+        seen.tab.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))
+        seen.tab.on("request", lambda request: seen.requests.append(request.url))
+        seen.tab.goto(url)
+        return seen
+
+    yield opened
+    for context in contexts:
+        context.close()

@@ -114,7 +114,7 @@ def test_a_papers_page_tells_how_long_it_is_and_how_to_cite_it(site: Path, paper
     assert told is not None
     assert re.search(r"About \d+ minutes to read", told.get_text())
     entry = page.select("pre")[-1].get_text()
-    assert f"{{robustnb-{paper.rpartition('/')[2]}," in entry and entry.count("title") == 2
+    assert f"{{robustnb-{paper.rpartition('/')[2]}," in entry and entry.count("\n  title = ") == 2
 
 
 def test_a_pages_own_images_are_small(site: Path, page: str) -> None:
