@@ -4,6 +4,7 @@
 # make test                              everything that must hold
 # make readme                            README's verdicts from book/records
 # make picture                           README's picture from the page it is on
+# make hero                              the picture of the book's first screen
 # make differential                      our attacks beside three other libraries' (optional)
 # JOBS=n: runs at a time; by default one a core, as far as the free memory holds them
 PYTHON ?= python3
@@ -22,7 +23,7 @@ TEST := env ROBUSTNB_BUILD=build/test ROBUSTNB_MODELS="$$PWD/build/test/models" 
 ISOLATED := $(BIN)/python -m robustnb.reproduce.isolation build/test/settings
 NBVAL := --nbval-current-env --nbval-cell-timeout 86400 --nbval-kernel-startup-timeout 86400 -p no:cacheprovider
 
-.PHONY: help book test lint unit notebooks nbval readme picture benchmarks peers differential clean
+.PHONY: help book test lint unit notebooks nbval readme picture hero benchmarks peers differential clean
 .DELETE_ON_ERROR:
 
 help:
@@ -70,6 +71,9 @@ readme: $(BOOK)
 
 picture: $(BOOK)
 	$(ROBUSTNB) picture carmon2019 --figure 1
+
+hero: $(BOOK)
+	$(ROBUSTNB) hero
 
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py

@@ -257,6 +257,36 @@ class RobustnbApi(SphinxDirective):
         return made
 
 
+class RobustnbRooms(SphinxDirective):
+    """A list of rooms: each line of the content names a page beside this one and its module."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        items = [self.room(*line.split()) for line in self.content if line.strip()]
+        return [nodes.definition_list("", *items, classes=["rnb-rooms"])]
+
+    def room(self, page: str, module: str) -> nodes.Node:
+        file = source_of(module)
+        if file is None:
+            raise self.error(f"there is no module {module}")
+        self.env.note_dependency(str(file))
+        told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        names: list[nodes.Node] = []
+        for entry in entries(module):
+            self.env.note_dependency(str(entry.file))
+            target = nodes.make_id(f"api-{module}-{entry.name}")
+            names += [self.link(f"{page}.html#{target}", entry.name), nodes.Text(", ")]
+        term = nodes.term("", "", self.link(f"{page}.html", module))
+        sentence = paragraph(re.split(r"\n\s*\n", told)[0])
+        listed = nodes.paragraph("", "", *names[:-1], classes=["rnb-api-names"])
+        return nodes.definition_list_item("", term, nodes.definition("", sentence, listed))
+
+    def link(self, address: str, text: str) -> nodes.Node:
+        return nodes.reference("", "", nodes.literal("", text), refuri=address, internal=True)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("robustnb-api", RobustnbApi)
+    app.add_directive("robustnb-rooms", RobustnbRooms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

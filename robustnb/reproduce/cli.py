@@ -299,6 +299,16 @@ def picture_command(paper: str, figure: int) -> None:
     click.echo(write_picture(project, paper, figure, report=_say))
 
 
+@cli.command("hero", hidden=True)
+def hero_command() -> None:
+    """Draw the picture of the book's first screen again, training its two networks if need be."""
+    from robustnb.reproduce import hero
+
+    folder = find().root / "book" / "_static"
+    hero.write(folder, report=_say)
+    click.echo(folder / "hero.json")
+
+
 @cli.group("data")
 def data_group() -> None:
     """Fetch, verify and list the data sets."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import RobustnbError, RunError, UsageError
-from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, records
+from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, parts, records
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import choose
 from robustnb.reproduce.execute import RECORD
@@ -223,11 +223,12 @@ def _publish_all(
 
 def write_readme(project: Project, *, check: bool = False) -> bool:
     """Bring README's generated table up to date; with `check` only say whether it is."""
-    from robustnb.reproduce.render import readme
+    from robustnb.reproduce.scoreboard import readme
 
     path = project.root / "README.md"
     text = path.read_text(encoding="utf-8")
-    wanted = readme(text, build_ledger(project, committed_only=True))
+    drawn = build_ledger(project, committed_only=True)
+    wanted = readme(text, drawn, order=parts.in_order(drawn["papers"], project.root))
     if not check:
         write_atomically(path, wanted)
     return not check or text == wanted

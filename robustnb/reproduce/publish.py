@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustnb.reproduce import convert, folds
+from robustnb.reproduce import convert, folds, front_matter
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import Choice, line
 from robustnb.reproduce.project import Project
@@ -41,7 +41,8 @@ def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers:
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = substitute(cell.source, ledger, page=context)
-    _tell_run(page, line(choice, ledger))
+    _tell_run(page, line(choice, ledger), front_matter.opening(page, run.paper, project.root))
+    _append(page, front_matter.citation(run.paper, project.root))
     facts = {name: v for name, v in executed.record.items() if name not in ("measurements", "page")}
     page.metadata["robustnb"] = {**page.metadata.get("robustnb", {}), "run": facts}
     convert.number_cells(page)
@@ -70,9 +71,15 @@ def _insert_used_parameters(page: Any, used: Mapping[str, Any] | None) -> None:
     page.cells.insert(index + 1, cell)
 
 
-def _tell_run(page: Any, told: str) -> None:
-    """Put the line about the run under the page's title."""
-    block = f":::{{div}} rnb-run\n{told}\n:::"
+def _append(page: Any, text: str) -> None:
+    import nbformat
+
+    page.cells.append(nbformat.v4.new_markdown_cell(text))
+
+
+def _tell_run(page: Any, told: str, opening: str) -> None:
+    """Put the line about the run under the page's title, and what else opens a page after it."""
+    block = f":::{{div}} rnb-run\n{told}\n:::\n\n{opening}"
     first = next(cell for cell in page.cells if cell.cell_type == "markdown")
     title = _TITLE.search(first.source)
     end = title.end() if title else 0

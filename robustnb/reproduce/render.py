@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import entries, finding, formatting, verdict_box
+from robustnb.reproduce import entries, finding, formatting, parts, scoreboard, verdict_box
 from robustnb.reproduce.profiles import NAMES as PROFILES
 
 Json = Mapping[str, Any]
 _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
-_README = re.compile(r"(<!-- verdicts:[^>]*-->\n).*?(<!-- end of verdicts -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -93,56 +92,24 @@ def _papers(ledger: Json, page: Page, paper: str) -> list[Json]:
     return entries.papers(ledger, paper or page.paper)
 
 
-def _scoreboard(ledger: Json, page: Page, paper: str = "") -> str:
-    """Every claim with its verdict at each profile that ran."""
+def _scorecard(ledger: Json, page: Page, paper: str = "") -> str:
+    """Every claim of a paper with its verdict at each profile that ran."""
     ran = {profile for _, profile, _ in _runs(ledger)}
     shown = [profile for profile in PROFILES if profile in ran]
     rows = []
     for found in _papers(ledger, page, paper):
         for name, claim in found["claims"].items():
             verdicts = [formatting.badge(claim["profiles"][profile]) for profile in shown]
-            link = (
-                f"{{ref}}`{name.partition('.')[0]} {entries.short(name)} <{entries.label(name)}>`"
-            )
+            link = entries.link(name, f"{name.partition('.')[0]} {entries.short(name)}")
             rows.append([link, claim["statement"], *verdicts])
     return formatting.table(["claim", "what the paper says", *shown], rows)
 
 
-def _totals(ledger: Json, _page: Page) -> str:
-    return formatting.tally(ledger["totals"]["overall"])
-
-
-_COLUMNS = {
-    "holds": "hold",
-    "partly": "hold in part",
-    "against": "against",
-    "inconclusive": "inconclusive",
-    "open": "open",
-    "unjudged": "not judged",
-}
-
-
-def _cover(ledger: Json, _page: Page) -> str:
-    """How many claims hold, in large figures, and which they are, for the book's first screen."""
-    totals = ledger["totals"]["overall"]
-    tiles = "".join(
-        f'<div class="rnb-tile rnb-{group}"><strong>{totals[group]}</strong> {word}</div>'
-        for group, word in _COLUMNS.items()
-    )
-    rows = [
-        [f"[{paper['title']}](papers/{name})", *(_links(paper, group) for group in _COLUMNS)]
-        for name, paper in ledger["papers"].items()
-    ]
-    table = formatting.table(["paper", *_COLUMNS.values()], rows)
-    return f'<div class="rnb-tiles">{tiles}</div>\n\n{table}'
-
-
-def _links(paper: Json, group: str) -> str:
-    names = [name for name, claim in paper["claims"].items() if claim["group"] == group]
-    return (
-        ", ".join(f"{{ref}}`{entries.short(name)} <{entries.label(name)}>`" for name in names)
-        or "–"
-    )
+def _estimate(ledger: Json, _page: Page, name: str) -> str:
+    """Our estimate without its interval, where a sentence has room for no more."""
+    part = entries.part(ledger, name)
+    found = part["profiles"][formatting.shown_profile(part)]
+    return f"*{found['label']}*" if found["estimate"] is None else formatting.ours(part, found)
 
 
 def _setting(_ledger: Json, page: Page, name: str) -> str:
@@ -191,7 +158,10 @@ def _costs(ledger: Json, page: Page, paper: str = "") -> str:
                 seeds[run["seed"]] = run
     budgets = _profiles(page)
     rows = []
-    for (name, profile), found in sorted(spent.items(), key=lambda x: (x[0][0], _order(x[0][1]))):
+    place = parts.in_order(ledger["papers"], page.root).index
+    for (name, profile), found in sorted(
+        spent.items(), key=lambda x: (place(x[0][0]), _order(x[0][1]))
+    ):
         runs = list(found.values())
         mean = {k: _mean_cost(runs, k) for k in ("cpu_seconds", "wall_seconds", "peak_mb")}
         rows.append(
@@ -265,44 +235,26 @@ def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
 
 _RENDERERS: dict[str, Callable[..., str]] = {
     "amendments": _amendments,
+    "badge": scoreboard.badge,
+    "board": scoreboard.board,
     "budgets": _budgets,
+    "cards": scoreboard.cards,
     "claims": _claims,
     "cost": _costs,
     "costs": _costs,
-    "cover": _cover,
+    "estimate": _estimate,
+    "findings": scoreboard.findings,
+    "hero": scoreboard.hero,
     "paper": _paper,
     "param": _parameter,
+    "repaired": scoreboard.repaired,
     "runs": _of_runs,
-    "scoreboard": _scoreboard,
-    "scorecard": _scoreboard,
+    "scorecard": _scorecard,
     "setting": _setting,
     "size": _size,
     "source": _source,
-    "totals": _totals,
+    "tiles": scoreboard.tiles,
+    "totals": scoreboard.totals,
     "value": _value,
     "verdict": _verdict,
 }
-
-
-def readme(text: str, ledger: Json) -> str:
-    """README with its table drawn anew, a row a paper; UsageError if the place is not marked."""
-    if not _README.search(text):
-        raise UsageError("README.md has lost its `<!-- verdicts: ... -->` marks; put them back")
-    rows = [
-        [
-            f"[{paper['title']}](notebooks/{name}.md), {paper['year']}",
-            f"{paper['totals']['overall']['holds']} of {paper['totals']['overall']['n']}",
-            _found(ledger, paper["totals"]["overall"]["words"]),
-        ]
-        for name, paper in ledger["papers"].items()
-    ]
-    table = formatting.table(["paper", "claims that hold", "what came out"], rows)
-    tally = formatting.tally(ledger["totals"]["overall"])
-    return _README.sub(lambda m: f"{m.group(1)}{tally}\n\n{table}\n{m.group(2)}", text)
-
-
-def _found(ledger: Json, counted: Mapping[str, int]) -> str:
-    """Verdict words with their counts, those of claims that hold first, the strongest leading."""
-    groups = list(_COLUMNS)
-    words = sorted(reversed(list(counted)), key=lambda word: groups.index(ledger["words"][word]))
-    return "; ".join(f"{counted[word]} {word}" for word in words)

@@ -6,8 +6,8 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,14 @@ class Toc:
 
 def read_toc() -> Toc:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return Toc(toc["root"], tuple(c["file"] for part in toc["parts"] for c in part["chapters"]))
+    return Toc(toc["root"], tuple(f for part in toc["parts"] for f in files_of(part["chapters"])))
+
+
+def files_of(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """Every page of these entries and of the sections below them, in order."""
+    for entry in entries:
+        yield entry["file"]
+        yield from files_of(entry.get("sections", []))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -114,3 +121,33 @@ def browser() -> Iterator[Any]:
         )
         yield chromium
         chromium.close()
+
+
+@dataclass
+class Visit:
+    """A page as it is shown, what went wrong on it, and what it asked for."""
+
+    tab: Any
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    """Open an address in a window of its own: `visit(url, viewport={...}, color_scheme="dark")`."""
+    contexts = []
+
+    def opened(url: str, **look: Any) -> Visit:
+        context = browser.new_context(**look)
+        contexts.append(context)
+        context.set_default_timeout(600_000)  # until what never comes is given up
+        seen = Visit(context.new_page())
+        seen.tab.on("pageerror", lambda error: seen.errors.append(str(error)))
+        seen.tab.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))
+        seen.tab.on("request", lambda request: seen.requests.append(request.url))
+        seen.tab.goto(url)
+        return seen
+
+    yield opened
+    for context in contexts:
+        context.close()

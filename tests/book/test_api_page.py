@@ -1,4 +1,4 @@
-"""The API page: every public name of every room, read from the source without importing it."""
+"""The API pages: every public name of every room, read from the source without importing it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,26 @@ def _exports(package: str) -> list[str]:
     return getattr(importlib.import_module(package), "__all__", [])
 
 
+def page_of(room: str) -> str:
+    return "api-" + room.removeprefix("robustnb.").replace(".", "-")
+
+
 @pytest.mark.parametrize("room", rooms())
-def test_every_public_name_of_a_room_is_on_the_page(site: Path, room: str) -> None:
-    text = (site / "book" / "api.html").read_text(encoding="utf-8")
+def test_every_public_name_of_a_room_is_on_its_page(site: Path, room: str) -> None:
+    text = (site / "book" / f"{page_of(room)}.html").read_text(encoding="utf-8")
     shown = {str(tag["id"]) for tag in BeautifulSoup(text, "html.parser").select("section[id]")}
     names = importlib.import_module(room).__all__
     wanted = {f"api-{room}-{name}".lower().replace(".", "-").replace("_", "-") for name in names}
     assert names and wanted - shown == set()
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_the_overview_links_to_each_room_and_its_names(site: Path, room: str) -> None:
+    text = (site / "book" / "api.html").read_text(encoding="utf-8")
+    links = [str(a["href"]) for a in BeautifulSoup(text, "html.parser").select(".rnb-rooms a")]
+    names = importlib.import_module(room).__all__
+    assert f"{page_of(room)}.html" in links
+    assert sum(link.startswith(f"{page_of(room)}.html#") for link in links) == len(names)
 
 
 def test_reading_the_source_imports_nothing_heavy(api_pages: ModuleType) -> None:

@@ -30,8 +30,10 @@ WITH_USER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
 
 
 def _copy(folder: Path) -> Project:
-    shutil.copytree(TOY / "notebooks", folder / "notebooks")
-    shutil.copyfile(TOY.parents[2] / "Snakefile", folder / "Snakefile")
+    for name in ("notebooks", "book"):
+        shutil.copytree(TOY / name, folder / name)
+    for name in ("Snakefile", "CITATION.cff"):
+        shutil.copyfile(TOY.parents[2] / name, folder / name)
     return Project(folder, folder / "build")
 
 

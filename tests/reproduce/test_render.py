@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +11,8 @@ from robustnb.errors import UsageError
 from robustnb.reproduce import atomic
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load_all
-from robustnb.reproduce.render import _RENDERERS, Page, readme, substitute
+from robustnb.reproduce.render import _RENDERERS, Page, substitute
+from robustnb.reproduce.scoreboard import readme
 
 SEEDS = range(5)
 C1 = "toy2020.C1"
@@ -200,7 +202,7 @@ def test_the_note_of_a_claim_is_shown(show):
 
 
 @pytest.mark.parametrize(
-    "name", ["verdict toy2020.C2", "claims", "scoreboard", "cover", "setting trial", "costs"]
+    "name", ["verdict toy2020.C2", "claims", "scorecard", "board", "setting trial", "costs"]
 )
 def test_every_table_has_as_many_cells_in_each_row_whatever_bars_they_hold(show, name):
     widths = {len(cells) for cells in rows_of(show(f"{{{{ {name} }}}}"))}
@@ -223,15 +225,21 @@ def test_the_list_of_claims_links_to_their_verdicts(show):
     assert rows[0][3] == "laptop" and rows[1][3] == "–"
 
 
-def test_the_scoreboard_has_a_column_for_each_profile_that_ran(show, made):
-    assert rows_of(show("{{ scoreboard }}"))[0] == ["claim", "what the paper says", "laptop"]
+def test_the_scorecard_has_a_column_for_each_profile_that_ran(show, made):
+    assert rows_of(show("{{ scorecard }}"))[0] == ["claim", "what the paper says", "laptop"]
     both = [*(made(seed) for seed in SEEDS), made(0, profile="smoke", origin="run")]
-    assert rows_of(show("{{ scoreboard }}", both))[0][2:] == ["smoke", "laptop"]
-    assert rows_of(show("{{ scoreboard }}", []))[0][2:] == []
+    assert rows_of(show("{{ scorecard }}", both))[0][2:] == ["smoke", "laptop"]
+    assert rows_of(show("{{ scorecard }}", []))[0][2:] == []
 
 
-def test_the_scorecard_of_a_page_is_the_scoreboard_of_its_paper(show):
-    assert show("{{ scorecard }}") == show("{{ scoreboard toy2020 }}")
+def test_the_board_has_a_row_for_each_claim_with_what_was_measured(show):
+    rows = rows_of(show("{{ board }}"))[2:]
+    assert [cells[0] for cells in rows] == [
+        f"{{ref}}`toy2020 C{k} <toy2020-c{k}>`" for k in range(1, 5)
+    ]
+    measured = [bool(re.search(NUMBER, cells[2])) for cells in rows]
+    assert measured == [True, False, False, False]
+    assert all("rnb-badge" in cells[3] for cells in rows)
 
 
 def test_the_totals_keep_every_claim_in_the_denominator(show):
@@ -241,18 +249,6 @@ def test_the_totals_keep_every_claim_in_the_denominator(show):
     )
 
 
-def test_the_cover_puts_each_claim_of_each_paper_under_what_became_of_it(show):
-    text = show("{{ cover }}")
-    tiles = re.findall(r'rnb-(\w+)"><strong>(\d+)</strong>', text)
-    assert dict(tiles)["holds"] == "1" and sum(int(n) for _, n in tiles) == 4
-    (cells,) = rows_of(text)[2:]
-    assert cells[0] == "[A toy paper](papers/toy2020)"
-    assert cells[1] == "{ref}`C1 <toy2020-c1>`"
-    assert sorted(re.findall(r"<(toy2020-c\d)>", "".join(cells))) == [
-        f"toy2020-c{k}" for k in (1, 2, 3, 4)
-    ]
-
-
 def test_a_value_in_a_sentence_has_its_interval(show):
     said = show(f"It rises by {{{{ value {PART} }}}} here.")
     assert re.fullmatch(rf"It rises by \+{NUMBER} points \[\+{NUMBER}, \+{NUMBER}\] here\.", said)
@@ -260,6 +256,11 @@ def test_a_value_in_a_sentence_has_its_interval(show):
 
 def test_a_value_that_was_not_judged_says_so_instead_of_a_number(show):
     assert show(f"{{{{ value {PART} }}}}", []) == "*not run*"
+    assert show(f"{{{{ estimate {PART} }}}}", []) == "*not run*"
+
+
+def test_an_estimate_leaves_the_interval_out(show):
+    assert re.fullmatch(rf"\+{NUMBER} points", show(f"{{{{ estimate {PART} }}}}"))
 
 
 def test_a_setting_shows_the_papers_beside_the_parameters_of_this_run(show):
@@ -332,8 +333,10 @@ def test_amendments_are_listed_with_date_and_reason(project, show):
     ]
 
 
-def test_every_placeholder_has_a_test_here():
-    tested = set(re.findall(r"\{\{ ([a-z]+)", inspect.getsource(inspect.getmodule(rows_of))))
+def test_every_placeholder_has_a_test():
+    here = Path(__file__)
+    sources = (here, here.with_name("test_scoreboard.py"))
+    tested = {name for path in sources for name in re.findall(r"\{\{ ([a-z]+)", path.read_text())}
     assert set(_RENDERERS) <= tested
 
 
@@ -347,7 +350,7 @@ def test_every_placeholder_has_a_test_here():
         ("{{ paper toy2020.C9.more }}", "unknown claim 'toy2020.C9'; did you mean"),
         ("{{ param sise }}", "unknown parameter 'sise'; did you mean 'size'"),
         ("{{ setting trail }}", "unknown setting .*; did you mean 'trial'"),
-        ("{{ scoreboard toy2O20 }}", "unknown paper .*; did you mean 'toy2020'"),
+        ("{{ scorecard toy2O20 }}", "unknown paper .*; did you mean 'toy2020'"),
         ("{{ verdict }}", "wrong number of words"),
         ("{{ totals toy2020 }}", "wrong number of words"),
     ],
