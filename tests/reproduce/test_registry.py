@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from robustnb.errors import UsageError
-from robustnb.reproduce.estimands import arms_of
+from robustnb.reproduce.estimand_forms import arms_of
 from robustnb.reproduce.registry import (
     CLAIMS,
     digest,
