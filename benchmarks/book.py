@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from measure import children_cpu
 
 from robustnb.reproduce.project import find
 
@@ -28,12 +29,10 @@ def measured(command: list[str], repeats: int, before: Callable[[], None]) -> di
     wall, cpu = [], []
     for _ in range(repeats):
         before()
-        started, usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        started, used = time.perf_counter(), children_cpu()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wall.append(round(time.perf_counter() - started, 3))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
-        cpu.append(round(spent, 3))
+        cpu.append(round(children_cpu() - used, 3))
     return {
         "command": " ".join(Path(word).name for word in command),
         "wall_seconds": wall,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from measure import rewrite_table
+
 from robustnb.reproduce.formatting import table
 from robustnb.reproduce.project import find
 
-PLACE = re.compile(r"(<!-- edits:[^>]*-->\n).*?(<!-- end of edits -->)", re.DOTALL)
 NOTEBOOK = "notebooks/zhang2019.md"
 LEFT_OUT = (".venv", ".git", "build", "_build", ".snakemake", "__pycache__", "papers")
 
@@ -83,9 +83,7 @@ def main() -> None:
     out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     rows = [[name, str(r["notebook_runs"]), f"{r['seconds']:.0f}"] for name, r in results.items()]
     drawn = table(["edit", "notebook runs (smoke)", "seconds to the new book"], rows)
-    path = source / "CONTRIBUTING.md"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(PLACE.sub(lambda m: f"{m[1]}{drawn}\n{m[2]}", text), encoding="utf-8")
+    rewrite_table(source / "CONTRIBUTING.md", "edits", drawn)
 
 
 if __name__ == "__main__":

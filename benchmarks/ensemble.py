@@ -4,6 +4,12 @@ One adversarially trained network, the same images, radius and batches. The peer
 takes 10 steps where ours takes 100, and lacks the untargeted ratio, so there are two comparisons:
 as shipped, and with one composition and one number of steps (its 10, and our 100). Examples on
 which the two disagree are listed. Written to benchmarks/results/ensemble.json.
+
+How much faster it could still be: of 100 images of mnist_robust in a ball of 0.2, 72 stand, and of
+the CPU-seconds the network's own passes are 71 % (APGD 77, FAB 66, Square 73). A loop that cost
+nothing would thus be 1.4 times as fast, and an image that stands takes every pass in both
+libraries. None of them is asked for twice: FAB could save a pass where a step does not cross the
+boundary, but 85 % of its images lie across, and are then asked about from another point.
 """
 
 from __future__ import annotations

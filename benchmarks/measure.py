@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 Seconds = tuple[float, float]  # wall, CPU
 
@@ -32,6 +35,20 @@ def medians(seconds: Sequence[Seconds]) -> dict[str, object]:
         "cpu_seconds": statistics.median(cpu for _, cpu in seconds),
         "repeats": [{"wall": wall, "cpu": cpu} for wall, cpu in seconds],
     }
+
+
+def children_cpu() -> float:
+    """CPU-seconds of all processes that this one has started and seen end."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def rewrite_table(page: Path, name: str, drawn: str) -> None:
+    """Put a table between the marks `<!-- name: ... -->` and `<!-- end of name -->` of a page."""
+    place = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    assert place.search(text), f"{page} has no place for the table of {name}"
+    page.write_text(place.sub(lambda m: f"{m[1]}{drawn}\n{m[2]}", text), encoding="utf-8")
 
 
 def circumstances(peers: Sequence[str]) -> dict[str, object]:

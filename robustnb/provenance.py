@@ -43,6 +43,22 @@ def module_file(module: str) -> Path | None:
     return None
 
 
+def definition(module: str, name: str) -> str:
+    """The lines that define a function or class of robustnb, read without importing its module.
+
+    Raises ImportError where there is no such module, or no such definition at its top level.
+    """
+    file = module_file(module)
+    if file is None:
+        raise ImportError(f"no module {module} of {PACKAGE}")
+    text = file.read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            first = min(part.lineno for part in (node, *node.decorator_list))
+            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    raise ImportError(f"{module} defines no {name}")
+
+
 class _DropWhatCannotMatter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if _is_export_table(node):

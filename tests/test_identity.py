@@ -21,10 +21,7 @@ from robustnb.smoothing import certify, predict
 from robustnb.training import standard, train_or_load
 from robustnb.training.augment import crop_and_flip
 from robustnb.training.training_loop import fit
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from small_inputs import seeded
 
 
 def net(seed):

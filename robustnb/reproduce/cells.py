@@ -11,6 +11,7 @@ import io
 import tokenize
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from robustnb.errors import UsageError
@@ -61,6 +62,7 @@ def check(notebook: Any, *, where: str) -> None:
                     raise UsageError(f"{where}, {name(notebook, cell)}: {reason}")
 
 
+@cache
 def hides_its_value(source: str) -> bool:
     """Whether a cell ends in a semicolon, by which IPython does not show its last value."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)

@@ -96,7 +96,13 @@ _EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 )
 @click.version_option(__version__, prog_name="robustnb")
 def cli() -> None:
-    """Re-run and re-check the papers of the book."""
+    """Re-run and re-check the papers of the book.
+
+    To begin with: `robustnb list` names the papers, `robustnb run zhang2019 --profile smoke` runs
+    one at its smallest size, `robustnb claims zhang2019` tells what came of its claims, and
+    `robustnb book` builds all pages. Sizes are smoke (a check), laptop (minutes of one core), gpu
+    and paper (the paper's own).
+    """
 
 
 for _command in (records_group, register_command, power_command):
@@ -106,7 +112,10 @@ for _command in (records_group, register_command, power_command):
 @cli.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """Papers, claims, profiles and budgets."""
+    """Papers, claims, profiles and budgets.
+
+    The names in its first column are what other commands call PAPER.
+    """
     from robustnb.reproduce import console
 
     project = find()
@@ -117,9 +126,19 @@ def list_command(as_json: bool) -> None:
 @cli.command("run")
 @paper_argument
 @profile_option
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option(
-    "-p", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a parameter."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of all that is drawn.",
+)
+@click.option(
+    "-p",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a parameter, as eps=0.2.",
 )
 @click.option("--fresh", is_flag=True, help="Ignore a finished run and stored models.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -134,7 +153,10 @@ def run_command(
     silence: float,
     timeout: float | None,
 ) -> None:
-    """Run one notebook with papermill and say where the result is."""
+    """Run one notebook with papermill and say where the result is.
+
+    A run that is there already is not repeated.
+    """
     project = find()
     project.notebook(paper)
     size = profile_table.get(project.notebooks, profile)
@@ -157,7 +179,7 @@ def _silent(_line: str) -> None:
     return None
 
 
-@cli.command("reproduce")
+@cli.command("reproduce", short_help="Run papers over seeds, then print their verdicts.")
 @click.argument("papers", nargs=-1, shell_complete=_complete_papers)
 @profile_option
 @click.option("--seeds", type=_Seeds(), default="0", show_default=True, help="For example 0-4.")
@@ -254,7 +276,7 @@ def claims_command(paper: str | None, as_json: bool) -> None:
     click.echo(console.claims(build_ledger(project), papers, as_json=as_json))
 
 
-@cli.command("why")
+@cli.command("why", short_help="From a verdict down to its runs, code and data.")
 @click.argument("claim", shell_complete=_complete_claims)
 @json_option
 def why_command(claim: str, as_json: bool) -> None:
@@ -323,7 +345,7 @@ def _data_names(names: tuple[str, ...]) -> list[str]:
     return list(names) or sorted(catalogue())
 
 
-@data_group.command("fetch")
+@data_group.command("fetch", short_help="Bring data sets (default: all) into the cache.")
 @click.argument("names", nargs=-1)
 def data_fetch(names: tuple[str, ...]) -> None:
     """Bring data sets (default: all) into the cache, from the first source that has them."""
@@ -344,7 +366,7 @@ def data_verify(names: tuple[str, ...]) -> None:
         raise DataError(f"not as they should be: {', '.join(bad)}; robustnb data fetch mends it")
 
 
-@data_group.command("list")
+@data_group.command("list", short_help="Data sets, and which are in the cache.")
 @json_option
 def data_list(as_json: bool) -> None:
     """Data sets, their sizes, sources and licences, and which are in the cache."""

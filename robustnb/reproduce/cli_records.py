@@ -23,7 +23,7 @@ def _chosen(project: Project, papers: tuple[str, ...]) -> list[str]:
     return [project.notebook(paper).stem for paper in papers] or all_papers(project)
 
 
-@records_group.command("list")
+@records_group.command("list", short_help="Which are current, confirmed or stale, and why.")
 @papers_argument
 @json_option
 def list_command(papers: tuple[str, ...], as_json: bool) -> None:
@@ -40,7 +40,7 @@ def list_command(papers: tuple[str, ...], as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=1) if as_json else console.table(rows))
 
 
-@records_group.command("confirm")
+@records_group.command("confirm", short_help="Compare the code that made them with today's.")
 @papers_argument
 @click.option(
     "--profile",
@@ -49,7 +49,9 @@ def list_command(papers: tuple[str, ...], as_json: bool) -> None:
     shell_complete=lambda *_: list(NAMES),
     help="Size at which the two codes are compared.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of both runs."
+)
 @click.option(
     "--old",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

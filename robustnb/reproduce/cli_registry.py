@@ -18,7 +18,7 @@ from robustnb.reproduce.cli_options import (
 from robustnb.reproduce.project import find
 
 
-@click.command("register", cls=OnceCommand)
+@click.command("register", cls=OnceCommand, short_help="Print what registers a paper, to paste.")
 @paper_argument
 def register_command(paper: str) -> None:
     """Print the block `registered` of a paper's registry, ready to paste.
@@ -38,7 +38,7 @@ def register_command(paper: str) -> None:
         )
 
 
-@click.command("power", cls=OnceCommand)
+@click.command("power", cls=OnceCommand, short_help="Power of each planned part of a paper.")
 @paper_argument
 @profile_option
 @json_option

@@ -110,7 +110,9 @@ class _Work:
         paper, profile, seed = first.name
         record = self.project.records / profile / paper / f"seed{seed}.json"
         self.report(f"looking for the code that made {_told(left)}")
-        found = history.candidates(self.project.root, first.record.get("commit"), record)
+        found = history.candidates(
+            self.project.root, first.record.get("commit"), record, first.record["closure"]
+        )
         return (self._unpacked(n, commit) for n, commit in enumerate(found))
 
     @contextmanager

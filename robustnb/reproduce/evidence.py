@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from scipy import stats as st
 
+from robustnb.reproduce.estimand_forms import arms_of
 from robustnb.reproduce.estimands import (
     Arm,
     Floats,
-    arms_of,
     beyond,
     bootstrap,
     bootstrap_means,

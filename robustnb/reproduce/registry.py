@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce.estimands import check_estimand
+from robustnb.reproduce.estimand_forms import check_estimand
 from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.project import is_name
 from robustnb.reproduce.registry_types import (

@@ -10,11 +10,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
+from robustnb.provenance import definition
 from robustnb.reproduce import entries, finding, formatting, parts, scoreboard, verdict_box
 from robustnb.reproduce.profiles import NAMES as PROFILES
 
@@ -128,12 +128,11 @@ def _setting(_ledger: Json, page: Page, name: str) -> str:
 
 def _source(_ledger: Json, _page: Page, name: str) -> str:
     """The very lines of robustnb that ran; `name` is module:object."""
-    module, _, attribute = name.partition(":")
+    module, _, wanted = name.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        return f"```python\n# {module}\n{definition(module, wanted)}\n```"
+    except ImportError as error:
         raise UsageError(f"placeholder source {name}: {error}; write module:object") from None
-    return f"```python\n# {module}\n{inspect.getsource(found).rstrip()}\n```"
 
 
 def _parameter(_ledger: Json, page: Page, name: str) -> str:

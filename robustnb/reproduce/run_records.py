@@ -10,7 +10,8 @@ import numpy as np
 
 from robustnb.errors import RunError
 from robustnb.lesson.outcomes import decode_arm
-from robustnb.reproduce.estimands import Arm, arms_of
+from robustnb.reproduce.estimand_forms import arms_of
+from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData
 from robustnb.reproduce.registry_types import Part
 

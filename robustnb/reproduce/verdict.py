@@ -16,7 +16,8 @@ import numpy as np
 
 from robustnb.reproduce.attack_audits import failed_audit
 from robustnb.reproduce.check_verdict import judge_checks
-from robustnb.reproduce.estimands import REACH, arms_of
+from robustnb.reproduce.estimand_forms import arms_of
+from robustnb.reproduce.estimands import REACH
 from robustnb.reproduce.evidence import Evidence, RunData, compute_evidence
 from robustnb.reproduce.formatting import in_units
 from robustnb.reproduce.part_verdict import PartVerdict, plain_verdict

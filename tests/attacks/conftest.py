@@ -8,6 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robustnb.attacks.apgd_attack import APGDResult
+from robustnb.attacks.losses import misclassified
+from robustnb.attacks.queries import ModelQueries
+from small_inputs import seeded
+
 
 class Counting(nn.Module):
     """A network that counts the examples it has seen."""
@@ -19,10 +24,6 @@ class Counting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen += len(x)
         return self.net(x)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture
@@ -54,6 +55,28 @@ def labels(curved: Callable[..., nn.Module], images: Tensor) -> Tensor:
     y: Tensor = curved().eval()(images).argmax(1)
     y[::8] = (y[::8] + 1) % 4
     return y
+
+
+@pytest.fixture
+def stopping() -> Callable[..., list[int]]:
+    """Check that an attack told to stop at mistakes finds the same; the passes with and without.
+
+    `attack(queries, stop=...)` must misclassify some of its examples and not all.
+    """
+
+    def check(model: nn.Module, y: Tensor, attack: Callable[..., APGDResult]) -> list[int]:
+        spent, verdicts = [], []
+        for stop in (True, False):
+            queries = ModelQueries(model)
+            found = attack(queries, stop=stop)
+            spent.append(queries.forward)
+            verdicts.append(found.misclassified)
+            assert torch.equal(misclassified(model(found.x_adv), y), found.misclassified)
+        assert torch.equal(*verdicts)
+        assert 0 < int(verdicts[0].sum()) < len(y)
+        return spent
+
+    return check
 
 
 @pytest.fixture

@@ -40,15 +40,9 @@ from robustnb.training import (
 )
 from robustnb.training.stability import stability_training
 from robustnb.training.training_loop import fit
+from small_inputs import linear_case, seeded
 
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-X = torch.rand(12, 1, 3, 3, generator=seeded())
-NET = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).requires_grad_(False)
-Y = NET(X).argmax(1)
+NET, X, Y = linear_case()
 SHORT = AttackEnsemble(0.1, steps=3, targets=1, queries=4)
 PGD = pgd_attack(eps=0.1, step=0.05, steps=2)
 

@@ -29,15 +29,9 @@ from robustnb.attacks.audit import zero_gradients
 from robustnb.smoothing import certify, certify_sequential, predict
 from robustnb.training import fit, pgd_training, robust_accuracy, trades
 from robustnb.training.stability import stability_training
+from small_inputs import linear_case, seeded
 
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-X = torch.rand(12, 1, 3, 3, generator=seeded())
-NET = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).requires_grad_(False)
-Y = NET(X).argmax(1)
+NET, X, Y = linear_case()
 
 
 # --- Gradients that are not finite -----------------------------------------------------------

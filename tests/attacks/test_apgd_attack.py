@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,14 +13,11 @@ from robustnb.attacks.apgd_attack import _checkpoints, apgd_single_run
 from robustnb.attacks.losses import cross_entropy
 from robustnb.attacks.projections import NORMS
 from robustnb.attacks.queries import ModelQueries
+from small_inputs import seeded
 
 EPS = {"linf": 0.1, "l2": 0.9, "l1": 3.0}
 SMALL = {"linf": 0.03, "l2": 0.12, "l1": 0.3}
 Y = torch.arange(40) % 4
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def two_classes(seed, dtype=torch.float64):
@@ -129,20 +127,15 @@ def test_a_model_that_never_falls_costs_one_pass_more_than_its_steps(images, cou
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_stopping_at_the_fallen_changes_no_verdict_and_saves_passes(curved, images, norm):
-    model, spent, verdicts = curved().eval(), [], []
-    for stop in (False, True):
-        queries = ModelQueries(model)
-        found = apgd_single_run(
-            queries, images, Y, eps=SMALL[norm], steps=30, norm=norm, loss=dlr, begin=images,
-            stop=stop,
-        )  # fmt: skip
-        spent.append(queries.forward)
-        verdicts.append(found.misclassified)
-        assert torch.equal(misclassified(model(found.x_adv), Y), found.misclassified)
-    assert torch.equal(*verdicts)
-    assert 0 < int(verdicts[0].sum()) < 40
-    assert spent[1] < spent[0]
+def test_stopping_at_the_misclassified_changes_no_verdict_and_saves_passes(
+    curved, images, stopping, norm
+):
+    attack = partial(
+        apgd_single_run, x=images, y=Y, eps=SMALL[norm], steps=30, norm=norm, loss=dlr,
+        begin=images,
+    )  # fmt: skip
+    stopped, full = stopping(curved().eval(), Y, attack)
+    assert stopped < full
 
 
 @pytest.mark.parametrize("norm", NORMS)

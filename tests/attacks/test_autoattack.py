@@ -21,13 +21,10 @@ from robustnb.attacks import (
 )
 from robustnb.attacks.autoattack import MEMBERS
 from robustnb.attacks.projections import NORMS
+from small_inputs import seeded
 
 EPS = {"linf": 0.02, "l2": 0.1, "l1": 0.3}
 SHORT = AttackEnsemble(0.02, steps=12, targets=2, queries=40)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def same(a, b):

@@ -11,10 +11,7 @@ import robustnb.attacks
 from robustnb import _deprecated
 from robustnb.attacks import craft, evaluate, lp_distance, margin, pgd_attack, project, transfer
 from robustnb.attacks.attack import Attack, AttackRun, Batch, Part, found
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from small_inputs import seeded
 
 
 @dataclass(frozen=True)

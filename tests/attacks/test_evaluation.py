@@ -24,14 +24,11 @@ from robustnb.attacks.objective import ModelObjective
 from robustnb.attacks.projected_gradient import pgd_loop
 from robustnb.attacks.queries import ModelQueries
 from robustnb.stats import clopper_pearson
+from small_inputs import seeded
 
 STRONG = PGDConfig(
     "strong", eps=0.06, step=0.02, steps=12, losses=("ce", "margin", "kl"), restarts=3
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def seeded_runs(attack, generator):

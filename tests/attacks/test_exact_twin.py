@@ -11,12 +11,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
 from robustnb.attacks import AttackEnsemble, run_ensemble
+from small_inputs import seeded
 
 SIDES = 24  # of the polygons that stand for a disc
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def relu_network(seed, *, inputs, hidden=10, classes=3):

@@ -8,12 +8,9 @@ from robustnb.attacks.fab_attack import fab_targeted
 from robustnb.attacks.fab_projections import project_onto_hyperplane
 from robustnb.attacks.projections import NORMS
 from robustnb.attacks.queries import ModelQueries
+from small_inputs import seeded
 
 Y = torch.arange(40) % 4
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def nearest_plane(weights, x, y, norm):

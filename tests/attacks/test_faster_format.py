@@ -25,22 +25,10 @@ from robustnb.attacks import (
 )
 from robustnb.models import layout, use_layout
 from robustnb.smoothing import certify, certify_sequential, predict
+from small_inputs import coloured_images, seeded
+from small_inputs import convolutional as small
 
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def small(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.Flatten(),
-        nn.Linear(5 * 16, 4),
-    ).eval()  # fmt: skip
-
-
-X = torch.rand(9, 3, 6, 6, generator=seeded())
-Y = torch.arange(9) % 4
+X, Y = coloured_images()
 
 
 @pytest.fixture

@@ -30,13 +30,10 @@ from robustnb.attacks import (
 )
 from robustnb.attacks.fab_projections import project_onto_hyperplane, quick_step
 from robustnb.attacks.projections import NORMS
+from small_inputs import seeded
 
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 1.5}
 D = 24
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def best_gain(slope, x, eps, norm):

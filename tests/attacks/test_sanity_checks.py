@@ -6,12 +6,9 @@ import torch
 from torch import nn
 
 from robustnb.attacks import AttackEnsemble, apgd, misclassified, run_ensemble
+from small_inputs import seeded
 
 SHORT = AttackEnsemble(0.1, steps=12, targets=2, queries=150)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Plain(nn.Module):

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 
 from robustnb.attacks import lp_distance, margin, misclassified, project, square
 from robustnb.attacks.projections import NORMS
-from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.square_attack import p_selection, peak, random_search
+from small_inputs import seeded
 
 EPS = {"linf": 0.1, "l2": 0.9, "l1": 3.0}
 SMALL = {"linf": 0.03, "l2": 0.12, "l1": 0.3}
 Y = torch.arange(40) % 4
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -112,20 +109,15 @@ def test_neither_batches_nor_order_matter(curved, images, norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_stopping_at_the_fallen_changes_no_verdict_and_saves_queries(curved, images, norm):
-    model, verdicts, spent = curved().eval(), [], []
-    for stop in (False, True):
-        queries = ModelQueries(model)
-        found = random_search(
-            queries, images, Y, eps=SMALL[norm], queries=80, norm=norm, clip=(0.0, 1.0), seed=3,
-            stop=stop,
-        )  # fmt: skip
-        verdicts.append(found.misclassified)
-        spent.append(queries.forward)
-        assert torch.equal(misclassified(model(found.x_adv), Y), found.misclassified)
-    assert torch.equal(*verdicts)
-    assert 0 < int(verdicts[0].sum()) < 40
-    assert spent[0] == 80 * 40 > spent[1]
+def test_stopping_at_the_misclassified_changes_no_verdict_and_saves_queries(
+    curved, images, stopping, norm
+):
+    attack = partial(
+        random_search, x=images, y=Y, eps=SMALL[norm], queries=80, norm=norm, clip=(0.0, 1.0),
+        seed=3,
+    )  # fmt: skip
+    stopped, full = stopping(curved().eval(), Y, attack)
+    assert full == 80 * 40 > stopped
 
 
 def test_one_seed_gives_one_result_and_leaves_the_global_generator_alone(curved, images):

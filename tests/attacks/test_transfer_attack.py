@@ -11,12 +11,9 @@ from robustnb.attacks import (
     misclassified,
     transfer,
 )
+from small_inputs import seeded
 
 ATTACK = PGDConfig("both", eps=0.06, step=0.02, steps=6, losses=("ce", "margin"), restarts=2)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_crafted_images_fool_exactly_where_the_evaluation_says_so(curved, images):

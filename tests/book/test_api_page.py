@@ -5,23 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from bs4 import BeautifulSoup
 
+import api_pages
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "robustnb"
 NOT_SHOWN = {"reproduce"}  # the command, which has a page of its own
-
-
-@pytest.fixture(scope="module")
-def api_pages() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    try:
-        return importlib.import_module("api_pages")
-    finally:
-        sys.path.pop(0)
 
 
 def rooms() -> list[str]:
@@ -56,7 +48,7 @@ def test_the_overview_links_to_each_room_and_its_names(site: Path, room: str) ->
     assert sum(link.startswith(f"{page_of(room)}.html#") for link in links) == len(names)
 
 
-def test_reading_the_source_imports_nothing_heavy(api_pages: ModuleType) -> None:
+def test_reading_the_source_imports_nothing_heavy() -> None:
     before = set(sys.modules)
     assert len(list(api_pages.entries("robustnb.attacks"))) > 3
     assert not {name for name in set(sys.modules) - before if name.startswith("torch")}
@@ -70,26 +62,26 @@ def test_reading_the_source_imports_nothing_heavy(api_pages: ModuleType) -> None
         "def f(): ...",
     ],
 )
-def test_a_signature_is_shown_as_it_is_written(api_pages: ModuleType, source: str) -> None:
+def test_a_signature_is_shown_as_it_is_written(source: str) -> None:
     node = api_pages.ast.parse(source).body[0]
     assert source == f"def {api_pages.signature(node)}: ..."
 
 
-def test_a_long_signature_has_one_argument_a_line(api_pages: ModuleType) -> None:
+def test_a_long_signature_has_one_argument_a_line() -> None:
     arguments = ", ".join(f"a_rather_long_name_{k}: float = 0.{k}" for k in range(6))
     text = api_pages.signature(api_pages.ast.parse(f"def f({arguments}) -> None: ...").body[0])
     assert len(text.splitlines()) == 8
     assert max(map(len, text.splitlines())) <= api_pages.LINE
 
 
-def test_a_docstring_cannot_be_taken_for_markup(api_pages: ModuleType) -> None:
+def test_a_docstring_cannot_be_taken_for_markup() -> None:
     text = "Guarantee: |x_adv - x| <= eps, *all* <b>of</b> it; `a_b` and ``c*d`` are code."
     (shown,) = api_pages.prose(text)
     assert shown.astext() == text.replace("`", "")
     assert [node.astext() for node in shown.findall(api_pages.nodes.literal)] == ["a_b", "c*d"]
 
 
-def test_an_example_stays_code(api_pages: ModuleType) -> None:
+def test_an_example_stays_code() -> None:
     sentence, example = api_pages.prose("Says.\n\n    >>> 1 + 1\n    2\n")
     assert sentence.astext() == "Says."
     assert example["language"] == "pycon" and example.astext() == ">>> 1 + 1\n2"

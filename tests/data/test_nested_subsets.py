@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from robustnb.data import nested_subsets, repeat_to
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from small_inputs import seeded
 
 
 @pytest.fixture

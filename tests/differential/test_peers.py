@@ -27,16 +27,13 @@ from torch import Tensor, nn
 from robustnb import data
 from robustnb.attacks import apgd, fab, fgsm, lp_distance, misclassified, pgd, square
 from robustnb.models import build
+from small_inputs import seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EPS = {"linf": 0.1, "l2": 1.5}
 ART_NORM = {"linf": np.inf, "l2": 2}
 STEPS, QUERIES, LUCK = 20, 400, 2
 Peer = Callable[[Tensor, Tensor], Tensor]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import gallery_pages as pages
 from robustnb.gallery import pitfalls
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "known-wrong.md").read_text(encoding="utf-8")
 NAMES = [pitfall.name for pitfall in pitfalls()]
-
-
-@pytest.fixture(scope="module")
-def pages() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    try:
-        return importlib.import_module("gallery_pages")
-    finally:
-        sys.path.pop(0)
 
 
 def entries() -> dict[str, str]:
@@ -46,7 +35,7 @@ def test_an_entry_names_symptom_mechanism_and_a_public_source(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_code_is_shown_without_docstring_and_marks_for_tools(pages, name):
+def test_code_is_shown_without_docstring_and_marks_for_tools(name):
     for form in ("wrong", "right"):
         shown = pages.code(*pages.function(name, form))
         assert shown.startswith("def ") and '"""' not in shown
@@ -55,7 +44,7 @@ def test_code_is_shown_without_docstring_and_marks_for_tools(pages, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_functions_shown_are_the_functions_measured(pages, name):
+def test_the_functions_shown_are_the_functions_measured(name):
     (pitfall,) = [e for e in pitfalls() if e.name == name]
     for form in ("wrong", "right"):
         path, node = pages.function(name, form)
@@ -72,18 +61,18 @@ def test_the_functions_shown_are_the_functions_measured(pages, name):
     [(0.0, "share", "0"), (0.4242, "share", "42.4 %"), (9.0, "number", "9"),
      (21.201, "number", "21.2"), (6.1e-8, "share", "6 · 10⁻⁸"), (1.0, "share", "100.0 %")],
 )  # fmt: skip
-def test_an_error_is_printed_so_that_rounding_shows(pages, value, shown, text):
+def test_an_error_is_printed_so_that_rounding_shows(value, shown, text):
     assert pages.number(value, shown) == text
 
 
-def test_a_measurement_is_kept_until_code_changes(pages, tmp_path, monkeypatch):
+def test_a_measurement_is_kept_until_code_changes(tmp_path, monkeypatch):
     pages.forget(None)
     (tmp_path / f"{pages.key()}.json").write_text(json.dumps({"masked": [], "pitfalls": {}}))
     monkeypatch.setattr(pages.subprocess, "run", lambda *_, **__: pytest.fail("measured again"))
     assert pages.measured(tmp_path) == {"masked": [], "pitfalls": {}}
 
 
-def test_another_version_of_torch_or_other_code_asks_for_a_new_measurement(pages, monkeypatch):
+def test_another_version_of_torch_or_other_code_asks_for_a_new_measurement(monkeypatch):
     before = pages.key()
     assert pages.key() == before
     monkeypatch.setattr(pages, "version", lambda package: "0.0")
@@ -92,7 +81,7 @@ def test_another_version_of_torch_or_other_code_asks_for_a_new_measurement(pages
     assert len({before, changed, pages.key()}) == 3
 
 
-def test_the_key_covers_the_attacks_that_the_pitfalls_call(pages):
+def test_the_key_covers_the_attacks_that_the_pitfalls_call():
     reached = pages.provenance.closure(["robustnb.gallery.report"])
     assert {
         "robustnb.gallery.attack_loop",
@@ -103,7 +92,7 @@ def test_the_key_covers_the_attacks_that_the_pitfalls_call(pages):
     } <= set(reached)
 
 
-def test_a_measurement_that_fails_ends_the_build_with_its_reason(pages, tmp_path, monkeypatch):
+def test_a_measurement_that_fails_ends_the_build_with_its_reason(tmp_path, monkeypatch):
     pages.forget(None)
     monkeypatch.setattr(pages, "key", lambda: "key")
     monkeypatch.setattr(pages, "ROOM", "robustnb.no_such_room")
@@ -112,6 +101,6 @@ def test_a_measurement_that_fails_ends_the_build_with_its_reason(pages, tmp_path
     assert list(tmp_path.glob("*.json")) == []
 
 
-def test_an_unknown_pitfall_is_named(pages):
+def test_an_unknown_pitfall_is_named():
     with pytest.raises(pages.GalleryError, match="no-such-thing"):
         pages.function("no-such-thing", "wrong")

@@ -20,12 +20,10 @@ from robustnb.attacks.losses import cross_entropy
 from robustnb.attacks.queries import ModelQueries
 from robustnb.models import build, layout, use_layout
 from robustnb.models.ask import ask
+from small_inputs import coloured_images, seeded
+from small_inputs import convolutional as small
 
 LAST = torch.channels_last
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def is_last(weight):
@@ -62,16 +60,7 @@ def clock(monkeypatch):
         yield found
 
 
-def small(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.Flatten(),
-        nn.Linear(5 * 16, 4),
-    ).eval()  # fmt: skip
-
-
-X = torch.rand(9, 3, 6, 6, generator=seeded())
-Y = torch.arange(9) % 4
+X, Y = coloured_images()
 
 
 def attack(net, x=X, y=Y, *, steps=40, **settings):

@@ -24,6 +24,7 @@ from robustnb.models import (
     resnet18,
     wide_resnet,
 )
+from small_inputs import seeded
 
 SMALL = {
     "small_cnn": {},
@@ -33,10 +34,6 @@ SMALL = {
     "resnet18": {},
     "wide_resnet": {"depth": 10, "widen": 1},
 }
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(name, n=2):

@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from robustnb.models import ThresholdFilter, build_filtered
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from small_inputs import seeded
 
 
 def test_black_pixels_look_the_same_under_every_change_within_the_radius():

@@ -15,7 +15,7 @@ import pytest
 
 from robustnb.lesson import experiment
 from robustnb.reproduce import convert, profiles, registry
-from robustnb.reproduce.estimands import arms_of
+from robustnb.reproduce.estimand_forms import arms_of
 from robustnb.reproduce.parameters import override
 from robustnb.reproduce.registry_types import EXACT, unregistered_changes
 

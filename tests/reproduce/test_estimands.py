@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as s
 from scipy import stats as st
 
+from robustnb.reproduce.estimand_forms import check_estimand
 from robustnb.reproduce.estimands import (
     Arm,
     arms_of,
     beyond,
     bootstrap,
-    check_estimand,
     interpolate,
     per_seed,
     spearman,

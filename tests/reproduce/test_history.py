@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from robustnb import provenance
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import history
 
@@ -87,6 +88,45 @@ def test_candidates_come_in_order_and_each_code_once(clone):
 def test_candidates_of_a_record_that_was_never_committed_are_all_commits(clone):
     first, second = (commit(clone, "robustnb/a.py", f"a = {n}\n") for n in (1, 2))
     assert list(history.candidates(clone, None, clone / "seed0.json")) == [second, first]
+
+
+def digests(**modules):
+    """The modules of a record, from their sources."""
+    named = {name.replace("_", "."): source for name, source in modules.items()}
+    return {name: provenance.source_digest(source) for name, source in named.items()}
+
+
+def test_of_a_long_history_only_the_codes_with_the_records_modules_are_left(clone, monkeypatch):
+    today = Path(provenance.__file__).read_text()
+    old = commit(clone, "robustnb/provenance.py", "how = 'otherwise'\n")
+    first = commit(clone, "robustnb/provenance.py", today)
+    for n in range(30):
+        commit(clone, "robustnb/b.py", f"b = {n % 3}\n")
+        commit(clone, "robustnb/a.py", f"a = {n}\n")
+    wanted = git(clone, "rev-parse", "HEAD~8")  # a = 25, b = 1
+    asked, real = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: asked.append(a) or real(*a, **k))
+    modules = digests(robustnb_a="a = 25  # said otherwise\n", robustnb_b="b = 1\n")
+    assert git(clone, "show", f"{wanted}:robustnb/a.py") == "a = 25"
+    assert list(history.candidates(clone, None, clone / "seed0.json", modules)) == [wanted, old]
+    assert len(asked) < 20, "git is not asked for every commit"
+    assert first not in history.candidates(clone, None, clone / "seed0.json", modules)
+
+
+def test_no_commit_is_left_out_when_digests_were_reckoned_in_another_way(clone):
+    codes = [commit(clone, "robustnb/a.py", f"a = {n}\n") for n in range(4)]
+    found = history.candidates(clone, codes[1], clone / "seed0.json", digests(robustnb_a="a = 9"))
+    assert list(found) == [codes[1], codes[3], codes[2], codes[0]]
+
+
+def test_a_package_or_a_source_of_another_python_is_read_as_it_is(clone):
+    package = commit(clone, "robustnb/a/__init__.py", "a = 1\n")
+    broken = commit(clone, "robustnb/a/__init__.py", "print 'as of old'\n")
+    latin = clone / "robustnb" / "a" / "__init__.py"
+    latin.write_bytes("# Gauß\na = 2\n".encode("latin-1"))
+    git(clone, "commit", "--all", "--quiet", "--message", "latin")
+    found = list(history.candidates(clone, None, clone / "x", digests(robustnb_a="a = 1")))
+    assert found[0] == package and set(found) >= {package, broken} and len(found) == 3
 
 
 def test_a_commit_is_unpacked_without_a_trace_in_git(clone, tmp_path):

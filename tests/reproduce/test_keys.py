@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
+
 import pytest
 
 from robustnb import provenance
 from robustnb.errors import UsageError
-from robustnb.reproduce import convert, keys, profiles
+from robustnb.reproduce import atomic, convert, estimands, keys, profiles
 
 
 def plan(toy, **settings):
@@ -135,3 +139,34 @@ def test_a_missing_module_is_named():
 def test_a_digest_of_code_is_the_same_on_every_python(source, digest):
     """Records are made on one version of Python and compared with today's code on another."""
     assert provenance.source_digest(source).startswith(digest)
+
+
+@pytest.mark.parametrize("found", [atomic.move_folder, estimands.Arm, provenance.source_digest])
+def test_a_definition_is_read_with_its_decorators_as_it_was_written(found):
+    assert provenance.definition(found.__module__, found.__name__) == inspect.getsource(
+        inspect.unwrap(found)
+    ).rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "why"),
+    [
+        ("robustnb.reproduce.atomic", "moved", r"robustnb\.reproduce\.atomic defines no moved"),
+        ("robustnb.nowhere", "f", r"no module robustnb\.nowhere of robustnb"),
+        ("numpy", "array", "no module numpy of robustnb"),
+    ],
+)
+def test_a_definition_that_is_not_there_is_named(module, name, why):
+    with pytest.raises(ImportError, match=why):
+        provenance.definition(module, name)
+
+
+def test_a_run_is_planned_without_torch_or_scipy():
+    """Both take as long to import as the rest of a plan, once for every run."""
+    script = (
+        "import sys; from robustnb.reproduce import execute, profiles, project, single, keys\n"
+        "home = project.find(); size = profiles.get(home.notebooks, 'smoke')\n"
+        "[keys.resolve_run(home, paper, size, 0) for paper in home.papers()]\n"
+        "assert not {'torch', 'scipy'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,6 +11,7 @@ from robustnb.errors import RunError
 from robustnb.lesson.outcomes import Count, encode_arm
 from robustnb.reproduce.ledger import ledger
 from robustnb.reproduce.registry import load, load_all
+from toy_paper import HEAD
 
 DRAWS = 500
 SEEDS = {"unit": "seeds", "seeds": [0, 1, 2, 3, 4], "profile": "laptop"}
@@ -49,12 +50,7 @@ CLAIMS = {
 @pytest.fixture
 def registry(tmp_path):
     plain = {
-        "id": "toy2020",
-        "title": "Toy",
-        "authors": ["A. Author"],
-        "venue": "Nowhere",
-        "year": 2020,
-        "arxiv": "2001.00001",
+        **HEAD,
         "claims": {
             name: {"statement": "s", "source": "here", "provenance": "paper", "parts": parts}
             for name, parts in CLAIMS.items()

@@ -59,6 +59,8 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_named(tmp_path):
         ("reference_seconds: 20", "cpu_seconds: 20", "'cpu_seconds'; .*reference_seconds"),
         ("memory_gb: 1", "memory_gb: true", "memory_gb should be a valid number, got True"),
         ("memory_gb: 1", "memory_gb: .inf", "memory_gb should be a finite number, got inf"),
+        ("memory_gb: 1", "memory_gb: 0", "the sizes of smoke must be more than 0"),
+        ("toy2020:", "toy202O:", "did you mean 'toy2020'"),
         ("where: anywhere", "where: 3", "smoke: where should be a valid string, got 3"),
     ],
 )
@@ -89,16 +91,3 @@ def test_a_value_of_a_profile_is_checked_before_anything_runs(toy, edit, given, 
     edit("{size: 80}", f"{{{given}}}", name="profiles.yaml")
     with pytest.raises(UsageError, match=rf"^profiles\.yaml, toy2020 at laptop: .*{why}"):
         keys.resolve_run(toy, "toy2020", profiles.get(toy.notebooks, "laptop"), 0)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "why"),
-    [
-        ("toy2020:", "toy202O:", "did you mean 'toy2020'"),
-        ("memory_gb: 1", "memory_gb: 0", "the sizes of smoke must be more than 0"),
-    ],
-)
-def test_a_paper_that_is_none_and_a_size_of_nothing_are_refused(toy, edit, old, new, why):
-    edit(old, new, name="profiles.yaml")
-    with pytest.raises(UsageError, match=rf"profiles\.yaml.*{why}"):
-        profiles.load(toy.notebooks)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from robustnb.errors import UsageError
-from robustnb.reproduce.estimands import arms_of
+from robustnb.reproduce.estimand_forms import arms_of
 from robustnb.reproduce.registry import (
     CLAIMS,
     digest,
@@ -18,6 +18,7 @@ from robustnb.reproduce.registry import (
     unregistered_changes,
 )
 from robustnb.reproduce.registry_types import Plan
+from toy_paper import HEAD
 
 REAL = load_all()
 DIRECTION = {
@@ -33,12 +34,7 @@ DIRECTION = {
 
 def registry(part, **extra):
     return {
-        "id": "toy2020",
-        "title": "Toy",
-        "authors": ["A. Author"],
-        "venue": "Nowhere",
-        "year": 2020,
-        "arxiv": "2001.00001",
+        **HEAD,
         "settings": {
             "s": {
                 "title": "S",

@@ -278,6 +278,11 @@ def test_a_source_is_the_text_of_the_very_function(show):
     assert inspect.getsource(atomic.move_folder).rstrip() in text
 
 
+def test_a_source_that_is_not_there_is_refused(show):
+    with pytest.raises(UsageError, match="atomic defines no moved; write module:object"):
+        show("{{ source robustnb.reproduce.atomic:moved }}")
+
+
 @pytest.mark.parametrize(
     ("name", "written"), [("size", "80"), ("eps", "0.1"), ("names", "['a']"), ("fast", "True")]
 )

@@ -65,11 +65,19 @@ def gradients(net: nn.Module, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(net.parameters())))
 
 
+def assert_only_the_gradient_differs(net: nn.Module, loss: Tensor, other: Tensor) -> None:
+    """Two losses of one value, of which one holds back part of the gradient."""
+    torch.testing.assert_close(loss, other)
+    pairs = zip(gradients(net, loss), gradients(net, other), strict=True)
+    assert max(float((a - b).abs().max()) for a, b in pairs) > 1e-3
+
+
 def weights(net: nn.Module) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in net.state_dict().items()}
 
 
 @pytest.fixture(scope="session")
 def small() -> SimpleNamespace:
-    names = (batch, blobs, smooth, moody, scorer, gradients, weights)
+    names = (batch, blobs, smooth, moody, scorer, gradients, weights,
+             assert_only_the_gradient_differs)  # fmt: skip
     return SimpleNamespace(**{name.__name__: name for name in names})
