@@ -19,6 +19,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
+
 from tex_to_mathml import Formula, FormulaError, macros_of, typeset
 
 RENDERER = "mathml"
