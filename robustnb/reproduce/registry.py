@@ -9,7 +9,7 @@ decides its verdict (see `digest`), stored at registration; a later change needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -75,6 +75,12 @@ def _load(path: Path, stamp: int) -> Paper:
                 f"{path.name}: amendments[{number}]: an amendment needs its date and its reason; "
                 "write both"
             )
+    for number, mark in enumerate(paper.headline.marks if paper.headline else ()):
+        try:
+            for estimand in (mark.y, *([mark.x] if isinstance(mark.x, Mapping) else [])):
+                check_estimand(estimand)
+        except ValueError as error:
+            raise UsageError(f"{path.name}: headline.marks[{number}]: {error}") from None
     return replace(paper, claims=tuple(_claim(paper, claim, path.name) for claim in paper.claims))
 
 

@@ -162,6 +162,36 @@ class Registered(Entry):
 
 
 @dataclass(frozen=True)
+class Mark(Entry):
+    """A point of the headline figure: `y`, and `x` unless it is a number, are estimands.
+
+    Marks of one `line` are joined in their order. `apart` puts a mark below a break of the axis.
+    `side` is where its label stands; a mark without a label is told by its line.
+    """
+
+    y: Mapping[str, Any]
+    x: Mapping[str, Any] | Real
+    label: str = ""
+    line: str = ""
+    apart: Flag = False
+    side: Literal["left", "right", "above", "below"] = "right"
+
+
+@dataclass(frozen=True)
+class Headline(Entry):
+    """The figure at the top of a paper's page, which shows shares: axes, marks, and words.
+
+    says: what is seen, in a sentence without numbers; the numbers of the records follow it.
+    """
+
+    says: str
+    caption: str
+    xlabel: str
+    ylabel: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
 class Paper(Entry):
     """One paper: who wrote it, its settings, its claims, and what was registered when."""
 
@@ -176,6 +206,7 @@ class Paper(Entry):
     settings: Mapping[str, Setting] = field(default_factory=dict)
     registered: Registered = field(default_factory=Registered)
     amendments: tuple[Amendment, ...] = ()
+    headline: Headline | None = None
 
     def parts(self) -> dict[str, Part]:
         """All parts by their full name, `zhang2019.C6.robust_up`."""

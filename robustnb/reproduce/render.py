@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce import formatting
+from robustnb.reproduce import formatting, render_figures
 from robustnb.reproduce.profiles import NAMES as PROFILES
 from robustnb.reproduce.registry_types import EXACT
 
@@ -26,12 +26,13 @@ _README = re.compile(r"(<!-- verdicts:[^>]*-->\n).*?(<!-- end of verdicts -->)",
 
 @dataclass(frozen=True)
 class Page:
-    """The page being written: a paper's, with the parameters it ran with, or one of the book's."""
+    """The page being written: a paper's, of the `run` of the ledger, or one of the book's."""
 
     root: Path
     paper: str = ""
     profile: str = ""
     parameters: Mapping[str, Any] | None = None
+    run: str = ""
 
 
 def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
@@ -361,6 +362,8 @@ _RENDERERS: dict[str, Callable[..., str]] = {
     "cost": _costs,
     "costs": _costs,
     "cover": _cover,
+    "headline": render_figures.headline,
+    "mean": render_figures.mean_of,
     "paper": _paper,
     "param": _parameter,
     "scoreboard": _scoreboard,

@@ -114,11 +114,16 @@ class RunRecord:
         }
 
     def facts(self) -> dict[str, Any]:
-        """The run's key, code, parameters, data and machine."""
+        """The run's key, code, parameters, data and machine, and the mean of every arm."""
         names = ("key", "source", "parameters", "data", "versions", "device", "cost", "warnings")
         facts = {name: self.plain[name] for name in names if name in self.plain}
         standing = {"stale": self.stale, "confirmed": self.confirmed}
-        return {**facts, **standing, "origin": self.origin, "seed": self.seed}
+        means = {
+            name: float(f"{self._arm(part, name).mean:.6g}")
+            for part, measured in self.by_part.items()
+            for name in measured["arms"]
+        }
+        return {**facts, **standing, "origin": self.origin, "seed": self.seed, "means": means}
 
 
 def open_records(
