@@ -123,19 +123,25 @@ def _problems(part: Part) -> Iterable[str]:
     if part.theorem is not None and part.theorem != _THEOREM.get(part.kind):
         yield f"theorem: {part.theorem} says nothing for a {part.kind}; remove it"
     if part.kind in EXACT:
-        if any(x is not None for x in (part.estimand, part.sign, part.margin, part.planned)):
-            yield f"a {part.kind} takes no estimand, sign, margin or plan; remove them"
+        if any(
+            x is not None
+            for x in (part.estimand, part.sign, part.margin, part.planned, part.control)
+        ):
+            yield f"a {part.kind} takes no estimand, sign, margin, plan or control; remove them"
         return
     if part.nearest is not None and "frontier" not in (part.estimand or {}):
         yield "nearest says nothing beside an estimand that is no frontier; remove it"
     try:
         check_estimand(part.estimand)
-        if part.nearest is not None:
-            check_estimand(part.nearest.estimand)
+        for beside in (part.nearest, part.control):
+            if beside is not None:
+                check_estimand(beside.estimand)
     except ValueError as error:
         yield str(error)
     if part.kind == "direction" and part.sign not in (1, -1):
         yield f"a direction needs sign: 1 or sign: -1, got {part.sign}"
+    if part.control is not None and part.control.sign not in (1, -1):
+        yield f"a control needs sign: 1 or sign: -1, got {part.control.sign}"
     if part.kind != "direction" and part.sign is not None:
         yield f"sign says nothing for {part.kind}; remove it"
     yield from _margin_problems(part)

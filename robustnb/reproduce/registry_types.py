@@ -85,6 +85,16 @@ class Nearest(Entry):
 
 
 @dataclass(frozen=True)
+class Control(Entry):
+    """What must show an effect before a part can: an estimand that `sign` says the side of."""
+
+    title: str
+    estimand: Mapping[str, Any]
+    sign: Whole = 1
+    null: Real = 0.0
+
+
+@dataclass(frozen=True)
 class Part(Entry):
     """The smallest thing that gets a verdict; `matched` is that of its setting.
 
@@ -116,6 +126,7 @@ class Part(Entry):
     planned: Plan | None = None
     theorem: Literal["proved", "checked"] | None = None
     nearest: Nearest | None = None
+    control: Control | None = None
 
     @classmethod
     def _known_keys(cls, raw: Any) -> Any:
@@ -224,6 +235,8 @@ def digest(part: Part) -> str:
     facts = {key: getattr(part, key) for key in keys}
     facts["paper"] = part.paper and [part.paper.value, part.paper.error, part.paper.provenance]
     facts["estimate_only"] = part.estimate_only is not None
+    if part.control is not None:
+        facts["control"] = [part.control.estimand, part.control.null, part.control.sign]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

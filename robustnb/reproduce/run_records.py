@@ -62,7 +62,8 @@ class RunRecord:
         if part.estimand is None:
             return RunData(self.seed, checks=checks) if checks else None
         arms, used = {}, {part.id: own} if own else {}
-        for name in arms_of(part.estimand):
+        control = () if part.control is None else arms_of(part.control.estimand)
+        for name in dict.fromkeys((*arms_of(part.estimand), *control)):
             home = self._home(part, name)
             if home is None:
                 return None
