@@ -64,7 +64,7 @@ def test_the_parts_that_do_not_hold_are_named_under_their_words(verdict):
 
 def test_a_part_without_headroom_is_named_first(verdict):
     found = verdict(words.TOO_SMALL, words.NO_HEADROOM)
-    assert found["text"] == "no headroom in this setting: part 2; too small to see: part 1"
+    assert found["text"] == "no headroom in this setting: part 1; too small to see: part 0"
 
 
 @pytest.mark.parametrize(("theorem", "word"), words.THEOREMS.items())
