@@ -10,6 +10,7 @@ import pytest
 
 from robustnb.errors import UsageError
 from robustnb.reproduce import words
+from robustnb.reproduce.console import why
 from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData
 from robustnb.reproduce.ledger import ledger
@@ -112,6 +113,7 @@ def test_the_arms_of_the_control_come_from_the_run_s_records(toy, made, edit):
     assert claim["word"] == words.NO_HEADROOM
     verdict = claim["parts"]["toy2020.C1.more"]["profiles"]["laptop"]
     assert verdict["control"].startswith("control, none: −")
+    assert f"    {verdict['control']}\n" in why(drawn, "toy2020.C1", as_json=False)
 
 
 @pytest.mark.parametrize(
