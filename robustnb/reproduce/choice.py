@@ -157,7 +157,7 @@ def _inside(ledger: Json, run: keys.RunSpec) -> str:
     if not within:
         return ""
     outside = ", ".join(name for name, inside in within.items() if not inside)
-    tail = f"; outside: {outside}" if outside else ""
+    tail = f"; outside: {outside} (by chance alone about one number in twenty)" if outside else ""
     return (
         f"{sum(within.values())} of its {len(within)} numbers lie inside the 95 % prediction "
         f"intervals of the records{tail}"

@@ -1,4 +1,7 @@
-"""From the verdicts on its parts to a claim's: it holds, k of n parts hold, or it is against."""
+"""From the verdicts on its parts to a claim's: it holds, k of n parts hold, or it is against.
+
+A part whose positive control shows nothing is said first, unless another part is against.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from robustnb.reproduce.words import (
     HOLDS_SMALLER,
     IN_SMALLER_SETTING,
     JUDGED,
+    NO_HEADROOM,
     NOT_AT,
     NOT_RUN,
     PARTLY,
@@ -76,6 +80,8 @@ def _joined(claim: Claim, parts: Sequence[PartVerdict]) -> tuple[str, str]:
     told = f"{held} of {len(parts)} parts hold"
     if "against" in groups:
         return AGAINST, f"{AGAINST}, {told}" if held else AGAINST
+    if any(v.word == NO_HEADROOM for v in parts):
+        return NO_HEADROOM, NO_HEADROOM
     if held:
         return PARTLY, told
     strongest = max(parts, key=lambda v: WORDS.index(v.word))
@@ -95,7 +101,7 @@ def _failing(claim: Claim, parts: Sequence[PartVerdict]) -> str:
     """The parts of a claim of several that do not hold, by name, under their words."""
     titles = {part.id: part.title for part in claim.parts}
     named: dict[str, list[str]] = {}
-    for verdict in parts:
+    for verdict in sorted(parts, key=lambda v: v.word != NO_HEADROOM):
         if len(parts) > 1 and verdict.group != "holds":
             named.setdefault(verdict.label, []).append(titles[verdict.part])
     return "; ".join(f"{label}: {', '.join(names)}" for label, names in named.items())

@@ -143,8 +143,7 @@ def _why_part(name: str, part: Json) -> list[str]:
         )
         seeds = {s: formatting.quantity(part, v) for s, v in verdict["per_seed"].items()}
         lines.append("    per seed: " + ", ".join(f"{s}: {v}" for s, v in seeds.items()))
-    if verdict["text"]:
-        lines.append(f"    {verdict['text']}")
+    lines += [f"    {verdict[told]}" for told in ("control", "text") if verdict[told]]
     for behind in verdict["why"]:
         arms = ", ".join(f"{a} {v['mean']:.4g} (n={v['n']})" for a, v in behind["arms"].items())
         lines.append(f"    from {behind['run']}{': ' + arms if arms else ''}")

@@ -60,7 +60,7 @@ class Evidence:
 
     `reference` is the null, or the paper's number, whose own standard error `error` is already in
     the draws. `audit` says what a failed attack audit found, whose worst case is then part of the
-    reference.
+    reference; `control` says what the part's positive control gave.
     """
 
     part: Part
@@ -75,6 +75,7 @@ class Evidence:
     limits: tuple[float, float] = (-math.inf, math.inf)
     binomial: tuple[Arm, ...] = ()
     audit: str = ""
+    control: str = ""
 
     @property
     def estimate(self) -> float:

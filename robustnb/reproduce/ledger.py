@@ -8,8 +8,9 @@
         parts.<part>                        the registered part, and under `profiles` its verdicts
             .why                            the runs behind it: id, arms, n and means
             .local                          a local run against the committed ones
-    runs.<id>                               key, source, parameters, data, versions, and whether
-                                            its code is earlier: stale, or confirmed (how)
+    runs.<id>                               key, source, parameters, data, versions, the mean of
+                                            each arm, and whether its code is earlier: stale, or
+                                            confirmed (how)
     totals                                  overall, per profile and per paper
 
 A claim at a profile is joined from its parts that can speak there (`claim_verdict`); a part not

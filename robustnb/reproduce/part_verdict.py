@@ -15,7 +15,8 @@ from robustnb.stats import Interval
 class PartVerdict:
     """The verdict on one part at one profile: `word` is one of WORDS, `label` is what is shown.
 
-    `caveat` is what a reader must know of even where the part holds, as the worst of an audit.
+    `caveat` is what a reader must know of even where the part holds, as the worst of an audit;
+    `control` is what its positive control gave, if it has one.
     """
 
     part: str
@@ -24,6 +25,7 @@ class PartVerdict:
     label: str
     text: str
     caveat: str = ""
+    control: str = ""
     estimate: float | None = None
     interval: Interval | None = None
     interval_90: Interval | None = None

@@ -10,14 +10,17 @@ from typing import Any
 from robustnb.reproduce import convert, folds, front_matter
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import Choice, line
+from robustnb.reproduce.headline import file_of
+from robustnb.reproduce.headline_svg import draw
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.render import Page, substitute
+from robustnb.reproduce.render_figures import gathered
 
 _TITLE = re.compile(r"^# .*$", re.MULTILINE)
 
 
 def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers: Path) -> bool:
-    """Write `papers/<paper>.ipynb`; True if it changed.
+    """Write `papers/<paper>.ipynb` and its headline figure; True if one of them changed.
 
     The run's code cells must equal today's up to comments and layout.
     """
@@ -37,7 +40,9 @@ def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers:
         profile=run.profile,
         parameters={n: p.default for n, p in declared.items()} | executed.record["parameters"],
         root=project.root,
+        run=f"{run.paper}/{run.profile}/seed{run.seed}/{choice.origin}",
     )
+    drawn = _draw_headline(page, context, ledger, papers)
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = substitute(cell.source, ledger, page=context)
@@ -46,7 +51,16 @@ def publish(project: Project, choice: Choice, ledger: Mapping[str, Any], papers:
     facts = {name: v for name, v in executed.record.items() if name not in ("measurements", "page")}
     page.metadata["robustnb"] = {**page.metadata.get("robustnb", {}), "run": facts}
     convert.number_cells(page)
-    return write_atomically(papers / f"{run.paper}.ipynb", nbformat.writes(page) + "\n")
+    text = nbformat.writes(page) + "\n"
+    return write_atomically(papers / f"{run.paper}.ipynb", text) or drawn
+
+
+def _draw_headline(page: Any, context: Page, ledger: Mapping[str, Any], papers: Path) -> bool:
+    """Write the figure that `{{ headline }}` of a page shows; True if it changed."""
+    if not any("{{ headline }}" in cell.source for cell in page.cells):
+        return False
+    drawing = gathered(ledger, context)
+    return write_atomically(papers / file_of(context.paper), draw(drawing))
 
 
 def _tell_figure(cell: Any) -> None:

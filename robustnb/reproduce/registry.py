@@ -9,7 +9,7 @@ decides its verdict (see `digest`), stored at registration; a later change needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -78,6 +78,12 @@ def _load(path: Path, stamp: int) -> Paper:
                 f"{path.name}: amendments[{number}]: an amendment needs its date and its reason; "
                 "write both"
             )
+    for number, mark in enumerate(paper.headline.marks if paper.headline else ()):
+        try:
+            for estimand in (mark.y, *([mark.x] if isinstance(mark.x, Mapping) else [])):
+                check_estimand(estimand)
+        except ValueError as error:
+            raise UsageError(f"{path.name}: headline.marks[{number}]: {error}") from None
     return replace(paper, claims=tuple(_claim(paper, claim, path.name) for claim in paper.claims))
 
 
@@ -121,19 +127,25 @@ def _problems(part: Part) -> Iterable[str]:
     if part.theorem is not None and part.theorem != _THEOREM.get(part.kind):
         yield f"theorem: {part.theorem} says nothing for a {part.kind}; remove it"
     if part.kind in EXACT:
-        if any(x is not None for x in (part.estimand, part.sign, part.margin, part.planned)):
-            yield f"a {part.kind} takes no estimand, sign, margin or plan; remove them"
+        if any(
+            x is not None
+            for x in (part.estimand, part.sign, part.margin, part.planned, part.control)
+        ):
+            yield f"a {part.kind} takes no estimand, sign, margin, plan or control; remove them"
         return
     if part.nearest is not None and "frontier" not in (part.estimand or {}):
         yield "nearest says nothing beside an estimand that is no frontier; remove it"
     try:
         check_estimand(part.estimand)
-        if part.nearest is not None:
-            check_estimand(part.nearest.estimand)
+        for beside in (part.nearest, part.control):
+            if beside is not None:
+                check_estimand(beside.estimand)
     except ValueError as error:
         yield str(error)
     if part.kind == "direction" and part.sign not in (1, -1):
         yield f"a direction needs sign: 1 or sign: -1, got {part.sign}"
+    if part.control is not None and part.control.sign not in (1, -1):
+        yield f"a control needs sign: 1 or sign: -1, got {part.control.sign}"
     if part.kind != "direction" and part.sign is not None:
         yield f"sign says nothing for {part.kind}; remove it"
     yield from _margin_problems(part)

@@ -86,6 +86,16 @@ class Nearest(Entry):
 
 
 @dataclass(frozen=True)
+class Control(Entry):
+    """What must show an effect before a part can: an estimand that `sign` says the side of."""
+
+    title: str
+    estimand: Mapping[str, Any]
+    sign: Whole = 1
+    null: Real = 0.0
+
+
+@dataclass(frozen=True)
 class Part(Entry):
     """The smallest thing that gets a verdict; `matched` is that of its setting.
 
@@ -117,6 +127,7 @@ class Part(Entry):
     planned: Plan | None = None
     theorem: Literal["proved", "checked"] | None = None
     nearest: Nearest | None = None
+    control: Control | None = None
 
     @classmethod
     def _known_keys(cls, raw: Any) -> Any:
@@ -166,6 +177,36 @@ class Registered(Entry):
 
 
 @dataclass(frozen=True)
+class Mark(Entry):
+    """A point of the headline figure: `y`, and `x` unless it is a number, are estimands.
+
+    Marks of one `line` are joined in their order. `apart` puts a mark below a break of the axis.
+    `side` is where its label stands; a mark without a label is told by its line.
+    """
+
+    y: Mapping[str, Any]
+    x: Mapping[str, Any] | Real
+    label: str = ""
+    line: str = ""
+    apart: Flag = False
+    side: Literal["left", "right", "above", "below"] = "right"
+
+
+@dataclass(frozen=True)
+class Headline(Entry):
+    """The figure at the top of a paper's page, which shows shares: axes, marks, and words.
+
+    says: what is seen, in a sentence without numbers; the numbers of the records follow it.
+    """
+
+    says: str
+    caption: str
+    xlabel: str
+    ylabel: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
 class Paper(Entry):
     """One paper: who wrote it, its settings, its claims, and what was registered when."""
 
@@ -180,6 +221,7 @@ class Paper(Entry):
     settings: Mapping[str, Setting] = field(default_factory=dict)
     registered: Registered = field(default_factory=Registered)
     amendments: tuple[Amendment, ...] = ()
+    headline: Headline | None = None
 
     def parts(self) -> dict[str, Part]:
         """All parts by their full name, `zhang2019.C6.robust_up`."""
@@ -197,6 +239,8 @@ def digest(part: Part) -> str:
     facts = {key: getattr(part, key) for key in keys}
     facts["paper"] = part.paper and [part.paper.value, part.paper.error, part.paper.provenance]
     facts["estimate_only"] = part.estimate_only is not None
+    if part.control is not None:
+        facts["control"] = [part.control.estimand, part.control.null, part.control.sign]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

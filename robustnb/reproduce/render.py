@@ -15,7 +15,15 @@ from typing import Any
 
 from robustnb.errors import UsageError, unknown
 from robustnb.provenance import definition
-from robustnb.reproduce import entries, finding, formatting, parts, scoreboard, verdict_box
+from robustnb.reproduce import (
+    entries,
+    finding,
+    formatting,
+    parts,
+    render_figures,
+    scoreboard,
+    verdict_box,
+)
 from robustnb.reproduce.profiles import NAMES as PROFILES
 
 Json = Mapping[str, Any]
@@ -24,12 +32,13 @@ _PLACEHOLDER = re.compile(r"\{\{ ([a-z]+)((?: [^{}\s]+)*) \}\}")
 
 @dataclass(frozen=True)
 class Page:
-    """The page being written: a paper's, with the parameters it ran with, or one of the book's."""
+    """The page being written: a paper's, of the `run` of the ledger, or one of the book's."""
 
     root: Path
     paper: str = ""
     profile: str = ""
     parameters: Mapping[str, Any] | None = None
+    run: str = ""
 
 
 def substitute(text: str, ledger: Json, *, page: Page | str) -> str:
@@ -243,7 +252,9 @@ _RENDERERS: dict[str, Callable[..., str]] = {
     "costs": _costs,
     "estimate": _estimate,
     "findings": scoreboard.findings,
+    "headline": render_figures.headline,
     "hero": scoreboard.hero,
+    "mean": render_figures.mean_of,
     "paper": _paper,
     "param": _parameter,
     "repaired": scoreboard.repaired,

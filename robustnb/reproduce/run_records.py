@@ -63,7 +63,8 @@ class RunRecord:
         if part.estimand is None:
             return RunData(self.seed, checks=checks) if checks else None
         arms, used = {}, {part.id: own} if own else {}
-        for name in arms_of(part.estimand):
+        control = () if part.control is None else arms_of(part.control.estimand)
+        for name in dict.fromkeys((*arms_of(part.estimand), *control)):
             home = self._home(part, name)
             if home is None:
                 return None
@@ -115,11 +116,16 @@ class RunRecord:
         }
 
     def facts(self) -> dict[str, Any]:
-        """The run's key, code, parameters, data and machine."""
+        """The run's key, code, parameters, data and machine, and the mean of every arm."""
         names = ("key", "source", "parameters", "data", "versions", "device", "cost", "warnings")
         facts = {name: self.plain[name] for name in names if name in self.plain}
         standing = {"stale": self.stale, "confirmed": self.confirmed}
-        return {**facts, **standing, "origin": self.origin, "seed": self.seed}
+        means = {
+            name: float(f"{self._arm(part, name).mean:.6g}")
+            for part, measured in self.by_part.items()
+            for name in measured["arms"]
+        }
+        return {**facts, **standing, "origin": self.origin, "seed": self.seed, "means": means}
 
 
 def open_records(

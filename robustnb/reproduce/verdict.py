@@ -2,7 +2,8 @@
 
 Significance of a direction, and of a value, is decided by the p-value after Benjamini and
 Hochberg's correction at q = 0.05 over all direction and value parts of a profile. A direction
-whose attack audit failed is tested after the worst that the audit could explain is taken off.
+whose attack audit failed is tested after the worst that the audit could explain is taken off. A
+part whose positive control shows no effect is not judged at all.
 The words are those of `words`; `claim_verdict` joins the parts of a claim.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from robustnb.reproduce.attack_audits import failed_audit
 from robustnb.reproduce.check_verdict import judge_checks
+from robustnb.reproduce.control import look
 from robustnb.reproduce.estimand_forms import arms_of
 from robustnb.reproduce.estimands import REACH
 from robustnb.reproduce.evidence import Evidence, RunData, compute_evidence
@@ -30,6 +32,7 @@ from robustnb.reproduce.words import (
     EQUAL_SMALLER,
     ESTIMATE,
     EXCLUDED,
+    NO_HEADROOM,
     NOT_AT,
     NOT_COMPARABLE,
     NOT_RUN,
@@ -90,6 +93,12 @@ def _weigh(part: Part, runs: Sequence[RunData], profile: str, draws: int) -> Par
     evidence = compute_evidence(part, used, draws=draws)
     if early is not None:
         return _described(evidence, profile, early[0], early[2])
+    if part.control is not None:
+        control = look(part, used, level=Q, draws=draws)
+        evidence = replace(evidence, control=control.text)
+        if not control.effect:
+            text = "where the control shows nothing, this part cannot speak"
+            return _described(evidence, profile, NO_HEADROOM, text)
     if evidence.beyond > REACH:
         return _incomparable(evidence, used, profile, draws)
     return _after_audit(evidence, used, profile, draws)
@@ -111,7 +120,7 @@ def _after_audit(
         f"the attack audit found: {failed.why}; tested as if more effort took "
         f"{_value(part, failed.worst).lstrip('+')} off the effect, as much as the whole curve fell"
     )
-    return replace(tested, part=part, audit=found)
+    return replace(tested, part=part, audit=found, control=evidence.control)
 
 
 def _planned_in_full(part: Part, used: Sequence[RunData]) -> bool:
@@ -262,6 +271,7 @@ def _described(evidence: Evidence, profile: str, word: str, text: str, **extra: 
         n_registered=len(part.seeds),
         n_examples=evidence.n_examples,
         per_seed=dict(zip(evidence.seeds, values, strict=True)),
+        control=evidence.control,
         **extra,
     )
 

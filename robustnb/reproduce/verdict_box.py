@@ -87,7 +87,7 @@ def _remark(part: Json, page_profile: str) -> str:
     profile = formatting.shown_profile(part)
     found = part["profiles"][profile]
     quiet = part["kind"] in EXACT or found["group"] == "holds" or found["word"] == "not run"
-    told = [found["caveat"]] if quiet else [found["text"]]
+    told = [found["control"], found["caveat"] if quiet else found["text"]]
     if part["planned"] and found["group"] == "inconclusive":
         told.append(formatting.planned(part))
     for size in dict.fromkeys((profile, page_profile or profile)):

@@ -18,6 +18,7 @@ NOT_AT = "not at this scale"
 SEEN = "seen in one run"
 UNDECIDED = "check undecided"
 AUDIT = "audit failed"
+NO_HEADROOM = "no headroom in this setting"
 NOT_COMPARABLE = "not comparable"
 TOO_SMALL = "too small to see"
 EXCLUDED = "the paper's effect is excluded here"
@@ -41,10 +42,11 @@ _HOLDING = (
     SMALLER, EQUAL_SMALLER, HOLDS_SMALLER, SAME, EQUAL, CHECKED, COVERED, REPRODUCED, HOLDS,
     PROVED_BY_MACHINE, PROVED_HERE, REPAIRED,
 )  # fmt: skip
+_UNDECIDING = (UNDECIDED, AUDIT, NO_HEADROOM, NOT_COMPARABLE, TOO_SMALL, EXCLUDED)
 GROUPS = {
     **dict.fromkeys((COUNTEREXAMPLE, MISSES, CONTRADICTED, OPPOSITE, UNEQUAL, AGAINST), "against"),
     **dict.fromkeys((NOT_RUN, RAN, NOT_AT, SEEN), "open"),
-    **dict.fromkeys((UNDECIDED, AUDIT, NOT_COMPARABLE, TOO_SMALL, EXCLUDED), "inconclusive"),
+    **dict.fromkeys(_UNDECIDING, "inconclusive"),
     PARTLY: "partly",
     **dict.fromkeys(_HOLDING, "holds"),
     **dict.fromkeys((RECALLED, ESTIMATE), "unjudged"),
@@ -73,6 +75,7 @@ MEANINGS = {
     OPPOSITE: "The sign is the opposite of the paper's, in our setting.",
     UNEQUAL: "The difference lies beyond the margin, in our setting.",
     EXCLUDED: "An effect of the paper's size is excluded in our setting.",
+    NO_HEADROOM: "The control, which must show the effect, shows none in our setting.",
     TOO_SMALL: "The effect, if there is one, is too small for our runs to see.",
     AUDIT: "The attack did not pass its audit, so that this decides nothing.",
     NOT_COMPARABLE: "The condition of the claim does not hold in our runs.",

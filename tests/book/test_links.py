@@ -105,7 +105,7 @@ def test_figures_have_a_sentence_of_alternative_text_in_svg_too(site: Path) -> N
     mute = [
         page.name
         for page in pages_of(site)
-        for drawing in soup(page).select("article .cell_output svg")
+        for drawing in soup(page).select("article :is(.cell_output, figure) svg")
         if not drawing.find("title") and not drawing.get("aria-label")
     ]
     assert mute == []

@@ -46,6 +46,9 @@ def verdict(part):
         ([words.SMALLER, words.NOT_AT], words.SMALLER, words.SMALLER),
         ([words.SMALLER, words.ESTIMATE], words.SMALLER, words.SMALLER),
         ([words.TOO_SMALL, words.EXCLUDED], words.EXCLUDED, words.EXCLUDED),
+        ([words.SMALLER, words.NO_HEADROOM], words.NO_HEADROOM, words.NO_HEADROOM),
+        ([words.EXCLUDED, words.NO_HEADROOM], words.NO_HEADROOM, words.NO_HEADROOM),
+        ([words.NO_HEADROOM, words.OPPOSITE], words.AGAINST, words.AGAINST),
     ],
 )
 def test_parts_are_joined_to_holds_k_of_n_or_against(verdict, given, word, label):
@@ -57,6 +60,11 @@ def test_the_parts_that_do_not_hold_are_named_under_their_words(verdict):
     found = verdict(words.SMALLER, words.TOO_SMALL, words.AUDIT, words.TOO_SMALL)
     assert found["text"] == "too small to see: part 1, part 3; audit failed: part 2"
     assert verdict(words.SMALLER, words.SAME)["text"] == ""
+
+
+def test_a_part_without_headroom_is_named_first(verdict):
+    found = verdict(words.TOO_SMALL, words.NO_HEADROOM)
+    assert found["text"] == "no headroom in this setting: part 1; too small to see: part 0"
 
 
 @pytest.mark.parametrize(("theorem", "word"), words.THEOREMS.items())

@@ -288,6 +288,6 @@ def test_the_real_registry_gives_a_ledger_without_any_run():
         assert paper["totals"]["overall"]["holds"] == 0
     words = {k: v["word"] for k, v in drawn["papers"]["zhang2019"]["claims"].items()}
     assert words["zhang2019.C1"] == "not run"
-    recalled = drawn["papers"]["zhang2019"]["claims"]["zhang2019.C6"]["parts"]
-    value = recalled["zhang2019.C6.cifar_robust_5"]["profiles"]["gpu"]
+    recalled = drawn["papers"]["schmidt2018"]["claims"]["schmidt2018.C9"]["parts"]
+    value = recalled["schmidt2018.C9.cifar_value"]["profiles"]["gpu"]
     assert value["word"] == "recalled, not judged"

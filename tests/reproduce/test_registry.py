@@ -382,7 +382,9 @@ def test_our_side_of_the_settings_comes_from_the_parameters(tmp_path):
         settings_table(paper, "s", {"epsilon": 0.3})
 
 
-def test_the_block_to_paste_is_the_one_in_the_file():
-    printed = yaml.safe_load(registered_block(load("zhang2019")))
-    stored = yaml.safe_load((CLAIMS / "zhang2019.yaml").read_text())["registered"]["digests"]
-    assert printed["registered"]["digests"] == stored
+def test_the_block_to_paste_is_the_one_in_the_file_but_for_amended_parts():
+    printed = yaml.safe_load(registered_block(load("zhang2019")))["registered"]["digests"]
+    stored = yaml.safe_load((CLAIMS / "zhang2019.yaml").read_text())
+    amended = {entry["part"] for entry in stored["amendments"]}
+    kept = {k: v for k, v in stored["registered"]["digests"].items() if k not in amended}
+    assert {k: v for k, v in printed.items() if k not in amended} == kept

@@ -339,10 +339,8 @@ def test_amendments_are_listed_with_date_and_reason(project, show):
 
 
 def test_every_placeholder_has_a_test():
-    here = Path(__file__)
-    sources = (here, here.with_name("test_scoreboard.py"))
-    tested = {name for path in sources for name in re.findall(r"\{\{ ([a-z]+)", path.read_text())}
-    assert set(_RENDERERS) <= tested
+    tests = (path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    assert set(_RENDERERS) <= set(re.findall(r"\{\{ ([a-z]+)", "".join(tests)))
 
 
 @pytest.mark.parametrize(
