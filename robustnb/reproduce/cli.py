@@ -6,7 +6,6 @@ run to its end, 6 another command holds the checkout, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 import click
 
 from robustnb import __version__
-from robustnb.errors import DataError, RobustnbError, UsageError, unknown
+from robustnb.errors import RobustnbError, UsageError, unknown
 from robustnb.reproduce import profiles as profile_table
+from robustnb.reproduce.cli_data import data_group
 from robustnb.reproduce.cli_options import (
     OnceGroup,
     all_papers,
@@ -105,7 +105,7 @@ def cli() -> None:
     """
 
 
-for _command in (records_group, register_command, power_command):
+for _command in (records_group, register_command, power_command, data_group):
     cli.add_command(_command)
 
 
@@ -329,54 +329,6 @@ def hero_command() -> None:
     folder = find().root / "book" / "_static"
     hero.write(folder, report=_say)
     click.echo(folder / "hero.json")
-
-
-@cli.group("data")
-def data_group() -> None:
-    """Fetch, verify and list the data sets."""
-
-
-def _data_names(names: tuple[str, ...]) -> list[str]:
-    from robustnb.data import catalogue
-
-    for name in names:
-        if name not in catalogue():
-            raise unknown("data set", name, catalogue())
-    return list(names) or sorted(catalogue())
-
-
-@data_group.command("fetch", short_help="Bring data sets (default: all) into the cache.")
-@click.argument("names", nargs=-1)
-def data_fetch(names: tuple[str, ...]) -> None:
-    """Bring data sets (default: all) into the cache, from the first source that has them."""
-    from robustnb.data import fetch
-
-    for name in _data_names(names):
-        fetch(name, report=_say)
-
-
-@data_group.command("verify")
-@click.argument("names", nargs=-1)
-def data_verify(names: tuple[str, ...]) -> None:
-    """Check the cached arrays against their known digests."""
-    from robustnb.data import verify
-
-    bad = [name for name in _data_names(names) if not verify(name, report=_say)]
-    if bad:
-        raise DataError(f"not as they should be: {', '.join(bad)}; robustnb data fetch mends it")
-
-
-@data_group.command("list", short_help="Data sets, and which are in the cache.")
-@json_option
-def data_list(as_json: bool) -> None:
-    """Data sets, their sizes, sources and licences, and which are in the cache."""
-    from dataclasses import asdict
-
-    from robustnb.data import describe
-    from robustnb.reproduce import console
-
-    rows = [asdict(listing) for listing in describe()]
-    click.echo(json.dumps(rows, indent=1, default=str) if as_json else console.table(rows))
 
 
 def run() -> None:

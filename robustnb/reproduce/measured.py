@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from robustnb.errors import UsageError, unknown
-from robustnb.reproduce.estimands import arms_of, statistic
+from robustnb.reproduce.estimand_forms import arms_of
+from robustnb.reproduce.estimands import statistic
 from robustnb.reproduce.profiles import NAMES as PROFILES
 
 Json = Mapping[str, Any]
