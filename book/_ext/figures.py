@@ -39,7 +39,7 @@ class PairPanels(SphinxPostTransform):
                 continue
             second = image.deepcopy()
             second["alt"] = ""
-            second["classes"] = [*image["classes"], "rnb-second"]
+            second["classes"] = [*image["classes"], "rnb-second", "no-scaled-link"]
             second["ids"], second["names"] = [], []
             half = _pixels(image["width"]) / 2 / _pixels(image["height"])
             parent = image.parent
