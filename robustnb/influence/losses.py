@@ -14,6 +14,7 @@ from torch import Tensor
 from robustnb.scalars import finite
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_FAR = 40.0  # widths from the hinge's kink at which the smooth one is a straight line
 
 
 def hinge(scores: Tensor, y: Tensor) -> Tensor:
@@ -36,8 +37,7 @@ def smooth_hinge(t: float) -> Loss:
         return hinge
 
     def loss(scores: Tensor, y: Tensor) -> Tensor:
-        margin = (1 - y * scores) / t
-        # log(1 + e^m) = max(m, 0) + log(1 + e^-|m|), stable for a small t
-        return t * torch.logaddexp(margin, torch.zeros_like(margin))
+        # beyond the threshold, e^-40, the hinge itself: exp would overflow in the derivatives
+        return torch.nn.functional.softplus(1 - y * scores, beta=1 / t, threshold=_FAR)
 
     return loss

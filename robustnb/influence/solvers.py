@@ -40,6 +40,11 @@ class Cholesky:
             )
         matrix = risk.matrix(curvature)
         matrix.diagonal().add_(damping)
+        if not bool(torch.isfinite(matrix).all()):
+            raise ValueError(
+                "the matrix holds NaN or infinite entries: the loss has no finite second derivative "
+                "at these outputs, or training diverged; check the loss and the parameters"
+            )
         factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if int(failed):

@@ -29,6 +29,16 @@ def test_the_smooth_hinge_does_not_overflow():
     torch.testing.assert_close(found, torch.tensor([1001.0, 0.0]))
 
 
+@pytest.mark.parametrize("t", [1e-3, 0.1])
+def test_the_derivatives_of_the_smooth_hinge_are_sigmoids(t):
+    scores = SCORES.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(smooth_hinge(t)(scores, ONES).sum(), scores, create_graph=True)
+    (bent,) = torch.autograd.grad(slope.sum(), scores)
+    s = torch.sigmoid((1 - SCORES) / t)
+    torch.testing.assert_close(slope.detach(), -s)
+    torch.testing.assert_close(bent, s * (1 - s) / t, atol=1e-12, rtol=1e-9)
+
+
 def test_features_of_the_kernel_have_its_inner_products():
     x = torch.randn(12, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     features = rbf_features(x, gamma=0.3)

@@ -139,3 +139,9 @@ def test_a_depth_measured_by_lissa_meets_its_bias(risk, generator):
     assert scale > largest
     assert (1 - least / scale) ** depth <= 0.0101
     assert depth <= math.ceil(scale / risk.l2 * math.log(100))
+
+
+def test_a_loss_without_a_finite_curvature_is_refused(generator):
+    risk = make_risk("binary", minimised=False, loss=lambda z, y: z.square() * torch.nan)
+    with pytest.raises(ValueError, match="no finite second derivative"):
+        Cholesky().solve(risk, torch.ones(risk.p, 1, dtype=torch.float64))
