@@ -204,8 +204,8 @@ class LinearRisk(EmpiricalRisk):
 
     def preconditioner(self, damping: float, columns: int) -> Preconditioner | None:
         """The mean output curvature times the features' second moment, if it pays."""
-        # the second moment costs n d^2; an iteration of CG costs 4 n c d for each column
-        if self.d + 1 > 4 * _SAVED * self.c * columns:
+        # the second moment costs n d^2; an iteration of CG 4 n c d a column, with it 4 c d^2 more
+        if self.d + 1 > 4 * _SAVED * self.c * columns or self.d > self.n:
             return None
         return KroneckerInverse(self, damping)
 

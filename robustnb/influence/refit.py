@@ -22,6 +22,8 @@ _DENSE = 2_000  # parameters up to which Newton factors the Hessian
 _HALVINGS = 40
 _HISTORY = 20
 _COLUMNS = 64  # points refitted at once
+_CHORD_STEPS, _CG_STEPS = 5, 40  # what a refit takes about, to choose the cheaper way
+_CHORD_TOL = 1e-3  # of the system that gives a step
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _line_search(
 
 
 def _chord(risk: LinearRisk, index: Tensor, tol: float, max_iter: int) -> Refits:
-    solve = _inverse(risk)
+    solve = _inverse(risk, len(index))
     thetas, norms = [], []
     with progress("refits", total=len(index)) as bar:
         for part in torch.split(index, _COLUMNS):
@@ -123,12 +125,15 @@ def _chord(risk: LinearRisk, index: Tensor, tol: float, max_iter: int) -> Refits
     return Refits(torch.cat(thetas, 1), torch.cat(norms))
 
 
-def _inverse(risk: LinearRisk) -> Callable[[Tensor], Tensor]:
-    """H^-1 at theta: by its factor where that fits, else by CG."""
-    if risk.p <= Cholesky().most_parameters:
+def _inverse(risk: LinearRisk, count: int) -> Callable[[Tensor], Tensor]:
+    """H^-1 at theta: by its factor or by CG, whichever takes fewer operations for the refits."""
+    n, c, d, p = risk.n, risk.c, risk.d, risk.p
+    dense = n * c * (c + 1) * d**2 + p**3 / 3 + _CHORD_STEPS * 2 * p**2 * count
+    iterative = _CHORD_STEPS * _CG_STEPS * 4 * n * c * d * count
+    if p <= Cholesky().most_parameters and dense < iterative:
         factor = Cholesky().factor(risk)
         return lambda v: torch.cholesky_solve(v, factor)
-    cg = CG(tol=1e-4)
+    cg = CG(tol=_CHORD_TOL)
     return lambda v: cg.solve(risk, v, damping=0.0, curvature="hessian").x
 
 
@@ -140,13 +145,16 @@ def _chord_block(
     max_iter: int,
 ) -> tuple[Tensor, Tensor]:
     theta = risk.theta[:, None].repeat(1, len(index))
-    norm = torch.full((len(index),), torch.inf)
+    norm = torch.full((len(index),), torch.inf).to(theta)
+    left = torch.arange(len(index), device=theta.device)
     for _ in range(max_iter):
-        g = _gradient_without(risk, index, theta)
-        norm = g.norm(dim=0)
-        if bool((norm <= tol).all()):
+        g = _gradient_without(risk, index[left], theta[:, left])
+        norm[left] = g.norm(dim=0)
+        far = norm[left] > tol
+        left, g = left[far], g[:, far]
+        if not len(left):
             return theta, norm
-        theta = theta - solve(g)
+        theta[:, left] -= solve(g)
     raise NotConvergedError(
         "the refit", float(norm.max()), f"the gradient norm wanted is {tol:g}. {_more(max_iter)}"
     )

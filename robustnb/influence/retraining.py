@@ -32,6 +32,15 @@ class LeaveOneOut:
     actual: Tensor
     gradient_norms: Tensor
 
+    def part(self, *, tests: slice, points: slice) -> LeaveOneOut:
+        """The same comparison for some of the test points and of the removed points."""
+        return LeaveOneOut(
+            self.index[points],
+            self.predicted[tests, points],
+            self.actual[tests, points],
+            self.gradient_norms[points],
+        )
+
     def pearson(self) -> Tensor:
         """The correlation over the k points, for each test point (m,)."""
         return _per_row(lambda p, a: stats.pearsonr(p, a).statistic, self.predicted, self.actual)

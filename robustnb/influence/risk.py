@@ -91,6 +91,10 @@ class EmpiricalRisk(ABC):
         ]
         return torch.cat(columns, dim=1)
 
+    def training_losses(self) -> Tensor:
+        """The losses (n,) of the training points, without weight decay."""
+        return torch.cat([self.losses(self.x[rows], self.y[rows]) for rows in self.chunks()])
+
     def penalty_gradient(self) -> Tensor:
         """The gradient of l2/2 |theta|^2, (p,)."""
         return self.l2 * self.decayed * self.theta
@@ -101,7 +105,7 @@ class EmpiricalRisk(ABC):
 
     def value(self) -> float:
         """R at theta."""
-        total = sum(float(self.losses(self.x[rows], self.y[rows]).sum()) for rows in self.chunks())
+        total = float(self.training_losses().sum())
         penalty = float((self.decayed * self.theta.square()).sum())
         return total / self.n + self.l2 / 2 * penalty
 

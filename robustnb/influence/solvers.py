@@ -42,8 +42,8 @@ class Cholesky:
         matrix.diagonal().add_(damping)
         if not bool(torch.isfinite(matrix).all()):
             raise ValueError(
-                "the matrix holds NaN or infinite entries: the loss has no finite second derivative "
-                "at these outputs, or training diverged; check the loss and the parameters"
+                "the matrix holds NaN or infinite entries: the loss has no finite second "
+                "derivative at these outputs, or training diverged; check loss and parameters"
             )
         factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(matrix)

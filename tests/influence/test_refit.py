@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustnb.influence import NotConvergedError, empirical_risk, fit_risk, refit_without
+from robustnb.influence import (
+    Cholesky,
+    NotConvergedError,
+    empirical_risk,
+    fit_risk,
+    leave_one_out,
+    refit_without,
+)
 from tests.influence.conftest import make_risk
 
 
@@ -51,3 +58,20 @@ def test_too_few_steps_are_refused_with_advice(network_risk):
         fit_risk(network_risk, max_iter=2)
     with pytest.raises(NotConvergedError, match="raise max_iter"):
         refit_without(make_risk("binary"), torch.tensor([0]), tol=1e-14, max_iter=1)
+
+
+def test_a_part_of_a_comparison_holds_its_tests_and_points():
+    risk = make_risk("binary")
+    whole = leave_one_out(risk, risk.x[:3], risk.y[:3], index=torch.arange(8), solver=Cholesky())
+    part = whole.part(tests=slice(1, None), points=slice(2, 5))
+    assert part.index.tolist() == [2, 3, 4] and part.actual.shape == (2, 3)
+    torch.testing.assert_close(part.predicted, whole.predicted[1:, 2:5])
+
+
+def test_a_refit_by_products_is_a_refit_by_a_factor(monkeypatch):
+    risk, index = make_risk("softmax"), torch.tensor([3, 8])
+    by_factor = refit_without(risk, index, tol=1e-11).thetas
+    monkeypatch.setattr("robustnb.influence.refit.Cholesky", lambda: Cholesky(most_parameters=0))
+    torch.testing.assert_close(
+        refit_without(risk, index, tol=1e-11).thetas, by_factor, atol=1e-8, rtol=0
+    )
