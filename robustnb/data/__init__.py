@@ -14,10 +14,13 @@ __getattr__, __dir__, __all__ = lazy(
         "find": "robustnb.data.sets",
         "load": "robustnb.data.loading",
         "loaded": "robustnb.data.loading",
+        "mail_texts": "robustnb.data.mails",
         "nested_subsets": "robustnb.data.subsets",
         "repeat_to": "robustnb.data.subsets",
         "subset": "robustnb.data.subsets",
         "to_unit": "robustnb.data.subsets",
+        "vocabulary": "robustnb.data.mails",
+        "word_counts": "robustnb.data.mails",
         "verify": "robustnb.data.loading",
     },
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from robustnb.data.decode import Array
 
 MAX_BYTES = 400_000_000
-MAX_MEMBERS = 10_000
+MAX_MEMBERS = 20_000
 
 
 def refuse_web_page(path: Path) -> None:
@@ -40,18 +41,25 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _walk(
-    archive: tarfile.TarFile, wanted: Mapping[str, Callable[[bytes], Array]], limit: int
-) -> dict[str, Array]:
-    found: dict[str, Array] = {}
+def _members(archive: tarfile.TarFile, limit: int) -> Iterator[tuple[str, tarfile.TarInfo]]:
     size = 0
+    seen: set[str] = set()
     for count, member in enumerate(archive, start=1):
         name = _clean_name(member)
         size += member.size
         if size > limit or count > MAX_MEMBERS:
             raise ValueError(f"archive unpacks to more than {limit} bytes or {MAX_MEMBERS} files")
-        if name in found:
+        if name in seen:
             raise ValueError(f"archive holds {name!r} twice")
+        seen.add(name)
+        yield name, member
+
+
+def _walk(
+    archive: tarfile.TarFile, wanted: Mapping[str, Callable[[bytes], Array]], limit: int
+) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for name, member in _members(archive, limit):
         if name in wanted:
             found[name] = wanted[name](_read(archive, member))
         if len(found) == len(wanted):
@@ -79,4 +87,25 @@ def take(
     missing = sorted(set(wanted) - set(found))
     if missing:
         raise ValueError(f"archive lacks {missing[0]!r}: truncated, or not the right package")
+    return found
+
+
+def take_matching(
+    stream: IO[bytes], pattern: str, *, mode: Literal["r|gz", "r|"], limit: int = MAX_BYTES
+) -> dict[str, bytes]:
+    """The members whose names match `pattern`, such as `package/data/*.txt`, as they are.
+
+    Refuses what `take` refuses, and an archive without such members.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode=mode) as archive:
+            found = {
+                name: _read(archive, member)
+                for name, member in _members(archive, limit)
+                if fnmatchcase(name, pattern)
+            }
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"not a whole tar archive ({error})") from error
+    if not found:
+        raise ValueError(f"archive has no member {pattern}: not the right package")
     return found

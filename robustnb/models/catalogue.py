@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from robustnb.errors import unknown
-from robustnb.models.convnets import MLP, BinaryCNN, LightCNN, SmallCNN
+from robustnb.models.convnets import MLP, BinaryCNN, LightCNN, SmallCNN, TanhCNN
 from robustnb.models.layers import Builder
 from robustnb.models.resnets import resnet18, wide_resnet
 
@@ -17,6 +17,7 @@ MODELS: dict[str, Builder] = {
     "mlp": MLP,
     "resnet18": resnet18,
     "small_cnn": SmallCNN,
+    "tanh_cnn": TanhCNN,
     "wide_resnet": wide_resnet,
 }
 

@@ -183,3 +183,39 @@ class MLP(nn.Module):
             raise ValueError(f"MLP wants {self.size} numbers per example, got {tuple(x.shape)}")
         logits: Tensor = self.layers(x.reshape(len(x), self.size))
         return logits
+
+
+class TanhCNN(nn.Module):
+    """The smooth network of Koh & Liang 2017 for MNIST: seven weight layers, 2,616 weights.
+
+    Five 3 x 3 convolutions without padding, 8 channels, strides 1, 2, 1, 2, 1, a 1 x 1 convolution
+    to `classes` channels, each with tanh; their mean over positions, and a linear layer.
+    x: (N, in_channels, 28, 28).
+    """
+
+    layout_chosen: ClassVar[bool] = True  # by `channels_last`
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        classes: int = 10,
+        width: int = 8,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Draw the weights from `generator`."""
+        super().__init__()
+        self.in_channels = in_channels
+        layers: list[nn.Module] = []
+        with on_meta():
+            for before, stride in zip([in_channels, *[width] * 4], (1, 2, 1, 2, 1), strict=True):
+                layers += [nn.Conv2d(before, width, 3, stride=stride), nn.Tanh()]
+            self.features = nn.Sequential(*layers, nn.Conv2d(width, classes, 1), nn.Tanh())
+            self.last = nn.Linear(classes, classes)
+        materialise(self, generator=generator, channels_last=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        check_input(x, channels=self.in_channels, size=_SIDE, name="TanhCNN")
+        logits: Tensor = self.last(self.features(x).mean((2, 3)))
+        return logits

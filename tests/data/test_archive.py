@@ -82,3 +82,31 @@ def test_a_web_page_in_place_of_a_package_is_called_one(tmp_path: Path, page: by
         archive.refuse_web_page(file)
     file.write_bytes(tar_of(("p/a", b"one")))
     archive.refuse_web_page(file)
+
+
+def matching(data: bytes, pattern: str) -> dict[str, bytes]:
+    return archive.take_matching(io.BytesIO(data), pattern, mode="r|gz", limit=1000)
+
+
+def test_members_are_taken_by_a_pattern() -> None:
+    data = tar_of(("p/x/a.txt", b"one"), ("p/x/a.json", b"two"), ("p/y/b.txt", b"three"))
+    assert matching(data, "p/*/*.txt") == {"p/x/a.txt": b"one", "p/y/b.txt": b"three"}
+
+
+def test_a_pattern_without_members_is_refused() -> None:
+    with pytest.raises(ValueError, match="no member"):
+        matching(tar_of(("p/a", b"one")), "p/*.txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (tar_of(("../up.txt", b"x")), "points outside"),
+        (tar_of(("p.txt", bytes(2000))), "more than 1000 bytes"),
+        (tar_of(("p.txt", b"one"), ("p.txt", b"two")), "twice"),
+        (tar_of(("p.txt", b"one"))[:20], "not a whole tar"),
+    ],
+)
+def test_what_is_not_trusted_by_name_is_not_by_pattern(data: bytes, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        matching(data, "*.txt")

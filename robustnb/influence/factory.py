@@ -1,0 +1,150 @@
+"""`empirical_risk`: the risk of a module on its training set, in closed form where it is linear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustnb.influence.autodiff import ModelRisk
+from robustnb.influence.linear import LinearRisk
+from robustnb.influence.losses import Loss
+from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice, check_examples
+from robustnb.models.modes import eval_mode
+from robustnb.scalars import finite
+
+_PROBED = 4  # examples on which a linear form is recognised
+_FEATURE_CHUNK = 256
+
+
+def empirical_risk(
+    model: nn.Module,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    *,
+    l2: float = 0.0,
+    decay: Decay = "inside",
+    decayed: Literal["all", "weights"] = "all",
+    params: Literal["all", "last"] | Sequence[str] = "all",
+    linear: Literal["auto", "yes", "no"] = "auto",
+    chunk_size: int | None = None,
+) -> EmpiricalRisk:
+    """The mean loss on x (n, ...), y (n,) + l2/2 |theta|^2, at the model's present parameters.
+
+    loss: (outputs, y) -> (n,), twice differentiable. decay: see `robustnb.influence.risk`.
+    decayed: to "all" parameters, or to "weights" of two axes and more. params: "all", the "last"
+    linear layer, or names; the others are frozen. linear: "auto" finds out whether the outputs are
+    those of one linear layer in the chosen parameters, and then uses the closed form; "yes" refuses
+    a model where they are not, "no" differentiates always. The model is asked in evaluation mode.
+    """
+    check_examples(x, y)
+    check_choice("decay", decay, ("inside", "outside"))
+    check_choice("decayed", decayed, ("all", "weights"))
+    check_choice("linear", linear, ("auto", "yes", "no"))
+    l2 = finite("l2", l2, least=0)
+    names = _names(model, params)
+    marks = {
+        name: decayed == "all" or parameter.ndim > 1
+        for name, parameter in model.named_parameters() if name in names
+    }  # fmt: skip
+    layer = _linear_layer(model, names, x) if linear != "no" else None
+    if layer is None and linear == "yes":
+        raise ValueError(
+            "the outputs are not those of one linear layer in the chosen parameters; choose "
+            "params='last', or linear='auto' to differentiate"
+        )
+    if layer is None:
+        return ModelRisk(
+            model, loss, x, y, names=names, decayed=marks, l2=l2, decay=decay,
+            chunk_size=chunk_size,
+        )  # fmt: skip
+    return _linear_risk(model, layer, loss, x, y, l2, decay, decayed, chunk_size)
+
+
+def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
+    known = [name for name, _ in model.named_parameters()]
+    if params == "all":
+        chosen = known
+    elif params == "last":
+        layers = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
+        if not layers:
+            raise ValueError("the model has no linear layer; name the parameters: params=[...]")
+        inside = f"{layers[-1]}." if layers[-1] else ""
+        chosen = [name for name in known if name.rpartition(".")[0] + "." == (inside or ".")]
+    else:
+        chosen = [name for name in known if name in params]
+        missing = sorted(set(params) - set(known))
+        if missing or isinstance(params, str):
+            raise ValueError(f"the model has no parameter {missing or params!r}; it has {known}")
+    if not chosen:
+        raise ValueError("the model has no parameters to vary")
+    return chosen
+
+
+def _linear_layer(model: nn.Module, names: Sequence[str], x: Tensor) -> nn.Linear | None:
+    """The linear layer that holds just these parameters and gives the outputs, if there is one."""
+    homes = {name.rpartition(".")[0] for name in names}
+    if len(homes) != 1:
+        return None
+    layer = model.get_submodule(homes.pop())
+    if not isinstance(layer, nn.Linear) or len(names) != len(list(layer.parameters())):
+        return None
+    calls, outputs = _seen(model, layer, x[:_PROBED])
+    if len(calls) != 1 or calls[0].ndim != 2:
+        return None
+    with torch.no_grad():
+        expected = layer(calls[0])
+    if outputs.ndim == 1 and expected.shape[1] == 1:
+        expected = expected[:, 0]
+    same = outputs.shape == expected.shape and torch.allclose(outputs, expected)
+    return layer if same else None
+
+
+def _seen(model: nn.Module, layer: nn.Linear, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What the layer was given when the model answered x, and the answer."""
+    calls: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, given: calls.append(given[0]))
+    try:
+        with eval_mode(model):
+            outputs: Tensor = model(x)
+    finally:
+        handle.remove()
+    return calls, outputs
+
+
+def _linear_risk(
+    model: nn.Module,
+    layer: nn.Linear,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    l2: float,
+    decay: Decay,
+    decayed: str,
+    chunk_size: int | None,
+) -> LinearRisk:
+    def featurize(examples: Tensor) -> Tensor:
+        return _seen(model, layer, examples)[0][0]
+
+    with torch.no_grad():
+        one = model(x[:1])
+    theta = torch.cat([part.detach().reshape(-1) for part in layer.parameters()])
+    marks = torch.ones_like(theta)
+    if decayed == "weights":
+        marks[layer.weight.numel() :] = 0
+    return LinearRisk(
+        _features(featurize, x), loss, x, y, theta=theta,
+        classes=None if one.ndim == 1 else layer.out_features, bias=layer.bias is not None,
+        decayed=marks, featurize=featurize, l2=l2, decay=decay, chunk_size=chunk_size,
+    )  # fmt: skip
+
+
+def _features(featurize: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The features (n, d) of all examples; x itself where the layer is given nothing else."""
+    with torch.no_grad():
+        if torch.equal(featurize(x[:_PROBED]), x[:_PROBED].flatten(1)):
+            return x.flatten(1)
+        return torch.cat([featurize(part) for part in torch.split(x, _FEATURE_CHUNK)])

@@ -1,0 +1,23 @@
+"""Finite features of a radial basis function kernel, so that a kernel machine is a linear one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustnb.scalars import finite
+
+
+def rbf_features(x: Tensor, *, gamma: float, jitter: float = 1e-10) -> Tensor:
+    """Features (n, n) whose inner products are exp(-gamma |x_i - x_j|^2), by a Cholesky factor.
+
+    x (n, ...) holds training and test points together, since the factor is of their joint kernel;
+    a linear machine on the features is then the kernel machine. `jitter` is added to the diagonal.
+    """
+    gamma = finite("gamma", gamma, above=0)
+    flat = x.flatten(1).to(torch.float64)
+    distance = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
+    kernel = torch.exp(-gamma * distance.square())
+    kernel.diagonal().add_(jitter)
+    factor: Tensor = torch.linalg.cholesky(kernel)
+    return factor
