@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustnb.reproduce import formatting
+from robustnb.reproduce.plain import plain_text
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.registry import load_all
@@ -27,7 +28,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _short(text: str) -> str:
+def _short(statement: str) -> str:
+    text = plain_text(statement)
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1].rstrip() + "…"
 
 
@@ -115,10 +117,10 @@ def why(ledger: Json, claim: str, *, as_json: bool) -> str:
         return json.dumps({"claim": found, "runs": runs}, indent=1, sort_keys=True)
     lines = [
         f"{name}: {found['label']} (at {found['profile'] or 'no profile'})",
-        f"  {found['statement']}",
+        f"  {plain_text(found['statement'])}",
         f"  source: {found['source']} ({found['provenance']})",
     ]
-    lines += [f"  {found['text']}"] if found["text"] else []
+    lines += [f"  {plain_text(found['text'])}"] if found["text"] else []
     for name, part in found["parts"].items():
         lines += _why_part(name, part)
     for name in used:
@@ -129,7 +131,7 @@ def why(ledger: Json, claim: str, *, as_json: bool) -> str:
 def _why_part(name: str, part: Json) -> list[str]:
     profile = formatting.shown_profile(part)
     verdict = part["profiles"][profile]
-    lines = ["", f"  {name}: {verdict['label']} (at {profile})", f"    {part['title']}"]
+    lines = ["", f"  {name}: {verdict['label']} (at {profile})", f"    {plain_text(part['title'])}"]
     if part["estimand"] is not None:
         lines.append(f"    estimand {json.dumps(part['estimand'])}, null {part['null']:g}")
     if part["planned"] is not None:
@@ -143,7 +145,7 @@ def _why_part(name: str, part: Json) -> list[str]:
         )
         seeds = {s: formatting.quantity(part, v) for s, v in verdict["per_seed"].items()}
         lines.append("    per seed: " + ", ".join(f"{s}: {v}" for s, v in seeds.items()))
-    lines += [f"    {verdict[told]}" for told in ("control", "text") if verdict[told]]
+    lines += [f"    {plain_text(verdict[told])}" for told in ("control", "text") if verdict[told]]
     for behind in verdict["why"]:
         arms = ", ".join(f"{a} {v['mean']:.4g} (n={v['n']})" for a, v in behind["arms"].items())
         lines.append(f"    from {behind['run']}{': ' + arms if arms else ''}")

@@ -116,10 +116,10 @@ def test_outputs_fit_the_code_they_came_from_up_to_comments(toy, ran, edit):
     assert not ran.fits(today())
 
 
-def test_a_figure_is_made_narrower_and_its_transparent_ground_white():
+def test_a_figure_is_made_narrower_and_what_is_transparent_stays_so():
     drawn = np.zeros((20, 100, 4), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(drawn).save(out, "PNG")
     with Image.open(io.BytesIO(pages.palette_png(out.getvalue(), width=50))) as narrow:
         assert narrow.size == (50, 10)
-        assert narrow.convert("RGB").getpixel((3, 3)) == (255, 255, 255)
+        assert narrow.convert("RGBA").getpixel((3, 3))[3] == 0

@@ -115,9 +115,9 @@ def test_a_verdict_shows_the_planted_effect_with_its_interval_sample_and_profile
 
 def test_a_verdict_is_a_named_block_with_statement_and_source(show):
     text = block(show)
-    assert text.startswith("(toy2020-c1)=\n:::{admonition} C1. The treatment works.\n")
-    assert "*Source: Section 1 (derived here).*" in text
-    assert text.endswith("\n:::")
+    assert text.startswith("(toy2020-c1)=\n:::::{admonition} C1. The treatment works.\n")
+    assert "*Source of the claim: Section 1 (derived here).*" in text
+    assert text.endswith("\n:::::")
 
 
 def test_an_effect_the_other_way_is_shown_as_opposite(show, made):
@@ -202,27 +202,21 @@ def test_the_note_of_a_claim_is_shown(show):
 
 
 @pytest.mark.parametrize(
-    "name", ["verdict toy2020.C2", "claims", "scorecard", "board", "setting trial", "costs"]
+    "name", ["verdict toy2020.C2", "scorecard", "board", "setting trial", "costs"]
 )
 def test_every_table_has_as_many_cells_in_each_row_whatever_bars_they_hold(show, name):
     widths = {len(cells) for cells in rows_of(show(f"{{{{ {name} }}}}"))}
     assert len(widths) == 1
 
 
-def test_bars_of_statements_and_numbers_are_escaped(show):
-    assert r"P(a \| b) is large." in show("{{ claims }}")
+def test_bars_of_statements_and_numbers_are_escaped_in_tables(show):
+    assert r"P(a \| b) is large." in show("{{ scorecard }}")
     assert r"50 \| 51 points" in show("{{ verdict toy2020.C2 }}")
 
 
 def test_the_list_of_claims_links_to_their_verdicts(show):
-    rows = rows_of(show("{{ claims }}"))[2:]
-    assert [cells[0] for cells in rows] == [
-        "{ref}`C1 <toy2020-c1>`",
-        "{ref}`C2 <toy2020-c2>`",
-        "{ref}`C3 <toy2020-c3>`",
-        "{ref}`C4 <toy2020-c4>`",
-    ]
-    assert rows[0][3] == "laptop" and rows[1][3] == "–"
+    links = re.findall(r"\{ref\}`[^`]*`", show("{{ claims }}"))
+    assert links == [f"{{ref}}`C{k} <toy2020-c{k}>`" for k in range(1, 5)]
 
 
 def test_the_scorecard_has_a_column_for_each_profile_that_ran(show, made):
