@@ -169,11 +169,12 @@ METHODS: dict[str, Callable[[dict[str, Tensor]], Tensor]] = {
 }
 
 
-def one(name: str, file: Path, tests: int) -> None:
+def one(name: str, file: Path, tests: int, n: int | None) -> None:
     """Run a method in this process and print what it took and how near it came."""
     torch.set_num_threads(1)
     given = torch.load(file)
-    exact = given.pop("exact")[:tests]
+    exact = given.pop("exact")[:tests, :n]
+    given["x"], given["y"] = given["x"][:n].clone(), given["y"][:n].clone()
     given["x_test"], given["y_test"] = given["x_test"][:tests], given["y_test"][:tests]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
@@ -189,23 +190,24 @@ def one(name: str, file: Path, tests: int) -> None:
     sys.stdout.write("RESULT " + json.dumps(told) + "\n")
 
 
-def asked(name: str, file: Path, tests: int) -> dict[str, object]:
+def asked(name: str, file: Path, tests: int, n: int | None = None) -> dict[str, object]:
     """The result of one method in a process of its own, or why there is none."""
-    command = [
-        sys.executable,
-        __file__,
-        "--method",
-        name,
-        "--file",
-        str(file),
-        "--tests",
-        str(tests),
-    ]
+    command = [sys.executable, __file__, "--method", name, "--file", str(file)]
+    command += ["--tests", str(tests), *(["--n", str(n)] if n else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not lines:
         return {"failed": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "?"}
     return json.loads(lines[-1].removeprefix("RESULT "))
+
+
+def grown(file: Path, n: int, tests: int) -> dict[str, object]:
+    """What the first n training images take of us, and the memory beyond the data."""
+    found = asked("robustnb", file, tests, n)
+    if "failed" in found:
+        return {"n": n, "test_images": tests, **found}
+    beyond = found["peak_mb"] - found["before_mb"]
+    return {"n": n, "test_images": tests, "cpu_seconds": found["cpu"] * tests, "beyond_mb": beyond}
 
 
 def arguments() -> argparse.Namespace:
@@ -214,6 +216,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tests", type=int, default=10)
     parser.add_argument("--loop-tests", type=int, default=1, help="test images for the loop")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--growth", type=int, nargs="*", default=[5_000, 10_000, 20_000, 40_000])
     parser.add_argument("--method", choices=list(METHODS))
     parser.add_argument("--file", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -223,7 +226,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     if given.method:
-        one(given.method, given.file, given.tests)
+        one(given.method, given.file, given.tests, given.n)
         return
     try:
         around = circumstances(("captum", "dattri", "pyDVL"))
@@ -240,12 +243,14 @@ def main() -> None:
                     continue  # once is enough to see a factor of twenty
                 tests = given.loop_tests if loop else given.tests
                 runs[name].append(asked(name, file, tests))
+        growth = [grown(file, n, tests) for n in given.growth if n <= given.n
+                  for tests in (1, given.tests)]  # fmt: skip
     told = {name: summary(found) for name, found in runs.items()}
     own = told["robustnb"]["cpu_seconds_a_test_image"]
     ratios = {name: row["cpu_seconds_a_test_image"] / own
               for name, row in told.items() if "cpu_seconds_a_test_image" in row}  # fmt: skip
     result = {"n": given.n, "p": 7_850, "l2": L2, "test_images": given.tests, "methods": told,
-              "cpu_ratio_to_robustnb": ratios, **around}  # fmt: skip
+              "cpu_ratio_to_robustnb": ratios, "growth": growth, **around}  # fmt: skip
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
