@@ -21,6 +21,7 @@ from robustnb.reproduce.registry_types import EXACT, unregistered_changes
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 LONGEST_FUNCTION = 12
+WIDEST_CODE = 75  # columns that a page shows without a scroll bar
 BANNED = r"\b(clearly|obviously|it is easy to see)\b"
 # A share or a difference typed by hand. The level of an interval is no result, so it may stand.
 TYPED = r"\d(?:[.,]\d+)?\s?(?:%|percent\b|percentage points?\b|points?\b)"
@@ -268,6 +269,12 @@ def test_no_function_in_a_cell_is_long(notebook):
         if isinstance(node, kinds) and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION
     ]
     assert long == []
+
+
+def test_code_is_as_narrow_as_a_page_shows_it_but_for_the_parameters(notebook):
+    shown = [c for c in convert.code_cells(notebook) if "parameters" not in convert.tags(c)]
+    lines = [line for cell in shown for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > WIDEST_CODE] == []
 
 
 def test_every_figure_is_finished_with_an_alt_text(notebook):
