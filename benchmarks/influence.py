@@ -3,7 +3,7 @@
 Each method runs in a process of its own, so that its peak memory is its own; the order rotates from
 repeat to repeat, and CPU seconds count. Scores are compared with exact ones, of CG in float64 to a
 residual of 1e-10. Decay is a regularisation of the Hessian for every method. Written to
-benchmarks/results/influence.json. Needs `make peers`.
+benchmarks/results/influence.json. Needs `make peers` and benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
