@@ -32,6 +32,7 @@ def page_text(path: Path) -> str:
 def prose_of(path: Path) -> list[str]:
     """The sentences of a Markdown page, without code, formulas, tables, headings and directives."""
     text = re.sub(r"^---\n.*?^---\n", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+    text = re.sub(r"^:::\{robustnb-rooms\}.*?^:::$", "\n", text, flags=re.S | re.M)
     text = re.sub(r"^```.*?^```$|^\$\$.*?^\$\$.*?$", "\n", text, flags=re.S | re.M)
     return [sentence for block in re.split(r"\n\s*\n", text) for sentence in sentences(block)]
 

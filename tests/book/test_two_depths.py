@@ -107,7 +107,9 @@ def test_the_first_screen_has_question_answer_and_the_top_of_the_figure(opened: 
 
 def test_every_figure_says_what_it_shows(article: Tag) -> None:
     pictures = [
-        picture for picture in article.select("img") if "rnb-second" not in (picture["class"] or [])
+        picture
+        for picture in article.select("img")
+        if "rnb-second" not in (picture.get("class", []))
     ]
     assert all(picture.get("alt", "").strip() for picture in pictures)
     assert all(svg.get("aria-label", "").strip() for svg in article.select("svg[role=img]"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +12,13 @@ from typing import Any
 import nbformat
 import pytest
 from bs4 import BeautifulSoup, Tag
+from PIL import Image
 
 from robustnb.lesson.check import Check
 from robustnb.lesson.measurement import MIME
 from robustnb.reproduce import folds
 
 ROOT = Path(__file__).resolve().parents[2]
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 def check(name: str = "step", *, ok: bool = True, says: str = "") -> Check:
@@ -39,7 +41,13 @@ def of_measure(claim: str, *checks: dict[str, Any]) -> Any:
     return display({MIME: {"claim": claim, "part": "p", "checks": list(checks)}, **shown})
 
 
-FIGURE = display({"image/png": PIXEL, "text/plain": "Figure: a dot"})
+def png() -> str:
+    out = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+FIGURE = display({"image/png": png(), "text/plain": "Figure: a dot"})
 TABLE = display({"text/html": "<table class='result'><tr><td>1</td></tr></table>"})
 
 
