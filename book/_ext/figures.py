@@ -1,4 +1,4 @@
-"""Figures of two panels: side by side, and one above the other where the screen is narrow.
+"""Figures: numbered within their page; two panels stand one above the other on a narrow screen.
 
 `robustnb.lesson.plot` draws both panels into one PNG that they halve. On a narrow screen the style
 sheet shows its left half, and under it a second copy of its right half; nothing is loaded twice.
@@ -10,6 +10,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PANELS = "rnb-panels-2"
@@ -53,7 +54,16 @@ def _pixels(length: Any) -> float:
     return float(str(length).removesuffix("px"))
 
 
+def number_by_page(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Let the figures of each page count from one, where Sphinx counts through the book."""
+    for numbers in env.toc_fignumbers.values():
+        figures = numbers.get("figure", {})
+        for place, name in enumerate(sorted(figures, key=figures.__getitem__), 1):
+            figures[name] = (place,)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(panels, html=(visit_panels, depart_panels))
     app.add_post_transform(PairPanels)
+    app.connect("env-updated", number_by_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
