@@ -39,7 +39,6 @@ class PairPanels(SphinxPostTransform):
             if PANELS not in image["classes"] or "width" not in image or "height" not in image:
                 continue
             second = image.deepcopy()
-            second["alt"] = ""
             second["classes"] = [*image["classes"], "rnb-second", "no-scaled-link"]
             second["ids"], second["names"] = [], []
             half = _pixels(image["width"]) / 2 / _pixels(image["height"])
