@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from robustnb.attacks import apgd, fab, lp_distance, misclassified
 from robustnb.attacks.fab_attack import fab_targeted
@@ -156,5 +157,5 @@ def test_bad_input_is_refused_with_the_fix(images, change, message):
 
 
 def test_an_empty_batch_comes_back():
-    found = fab(None, torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64))
+    found = fab(nn.Flatten(), torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64))
     assert found.x_adv.shape == (0, 1, 4, 4) and found.size.shape == (0,)

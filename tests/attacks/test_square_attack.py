@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from robustnb.attacks import lp_distance, margin, misclassified, project, square
 from robustnb.attacks.projections import NORMS
@@ -167,4 +168,4 @@ def test_bad_input_is_refused_with_the_fix(images, change, message):
 
 def test_an_empty_batch_comes_back():
     x = torch.zeros(0, 1, 4, 4)
-    assert square(None, x, torch.zeros(0, dtype=torch.int64), eps=0.1).shape == x.shape
+    assert square(nn.Flatten(), x, torch.zeros(0, dtype=torch.int64), eps=0.1).shape == x.shape

@@ -121,9 +121,11 @@ def test_a_book_killed_in_the_ledger_a_page_the_build_and_the_exchange_is_finish
     sphinx = build / "book" / "_build" / "html"
     victim.killed_when(sphinx.exists, "book")
     assert (html / "book" / "intro.html").read_text() == "the old book"
-    victim.killed_at(r"after book/old$", "book")
+    victim.killed_at(r"after /_build/\.html\.old$", "book")
+    assert (html.with_name(".html.old") / "book" / "intro.html").read_text() == "the old book"
     victim.finish("book")
     assert "the old book" not in (html / "book" / "intro.html").read_text()
+    assert not html.with_name(".html.old").exists()
     for page in sorted((build / "stage" / "book" / "papers").glob("*.ipynb")):
         assert page.read_bytes() == (whole / "stage" / "book" / "papers" / page.name).read_bytes()
     assert victim.litter() == []
