@@ -32,12 +32,15 @@ class LeaveOneOut:
     actual: Tensor
     gradient_norms: Tensor
 
-    def part(self, *, tests: slice, points: slice) -> LeaveOneOut:
-        """The same comparison for some of the test points and of the removed points."""
+    def part(self, *, tests: slice | Tensor, points: slice | Tensor) -> LeaveOneOut:
+        """The same comparison for some of the test points and of the removed points.
+
+        A tensor holds places in the rows or in the columns.
+        """
         return LeaveOneOut(
             self.index[points],
-            self.predicted[tests, points],
-            self.actual[tests, points],
+            self.predicted[tests][:, points],
+            self.actual[tests][:, points],
             self.gradient_norms[points],
         )
 

@@ -39,7 +39,7 @@ class Shown:
     def name(self) -> str:
         """Its label; on a line over a number, the line and the place on it."""
         if isinstance(self.mark.x, Mapping):
-            return self.mark.label
+            return self.mark.label or self.mark.line
         return f"{self.mark.line} at {self.mark.x:,g}"
 
 
@@ -61,6 +61,8 @@ class Drawing:
     def caption(self) -> str:
         """What the marks are, and which run is ringed."""
         marks = f"{self._means()}; small marks are single seeds"
+        if any(s.mark.paper is not None for s in self.shown):
+            marks += ", diamonds the paper's numbers"
         if any(s.here for s in self.shown):
             marks += ", rings the run that this page shows"
         elif self.page_profile != self.profile:
@@ -73,10 +75,15 @@ class Drawing:
 
     def _coordinates(self, shown: Shown) -> str:
         x, y = shown.centre
-        robust = f"{self.headline.ylabel} {100 * y:.1f} %"
-        if not isinstance(shown.mark.x, Mapping):
-            return robust
-        return f"{self.headline.xlabel} {100 * x:.1f} %, {robust}"
+        across = f"{self.headline.xlabel} {self._number(x)}"
+        if self.headline.rows:
+            paper = shown.mark.paper
+            return across if paper is None else f"{across}, in the paper {self._number(paper)}"
+        up = f"{self.headline.ylabel} {self._number(y)}"
+        return f"{across}, {up}" if isinstance(shown.mark.x, Mapping) else up
+
+    def _number(self, value: float) -> str:
+        return f"{value:.2f}" if self.headline.plain else f"{100 * value:.1f} %"
 
 
 def gather(ledger: Json, *, root: Path, paper: str, profile: str, run: str) -> Drawing:
@@ -90,11 +97,12 @@ def gather(ledger: Json, *, root: Path, paper: str, profile: str, run: str) -> D
         raise UsageError(f"{paper} registers no headline; add it to {paper}.yaml, or take the line")
     size, runs = recorded(ledger, paper)
     here = ledger["runs"].get(run) if profile == size else None
-    shown = []
+    shown: list[Shown] = []
     for mark in headline.marks:
-        points = [_point(found, mark) for found in runs.values() if _has(found, mark)]
+        row = -len(shown)
+        points = [_point(found, mark, row) for found in runs.values() if _has(found, mark)]
         if points:
-            mine = _point(here, mark) if here is not None and _has(here, mark) else None
+            mine = _point(here, mark, row) if here is not None and _has(here, mark) else None
             shown.append(Shown(mark, tuple(points), mine))
     if not shown:
         raise UsageError(f"no run of {paper} holds an arm of its headline; name others")
@@ -102,12 +110,12 @@ def gather(ledger: Json, *, root: Path, paper: str, profile: str, run: str) -> D
 
 
 def _has(run: Json, mark: Mark) -> bool:
-    return holds(run, mark.y) and (not isinstance(mark.x, Mapping) or holds(run, mark.x))
+    return all(holds(run, estimand) for estimand in mark.estimands())
 
 
-def _point(run: Json, mark: Mark) -> Point:
+def _point(run: Json, mark: Mark, row: int) -> Point:
     x = value(run, mark.x) if isinstance(mark.x, Mapping) else mark.x
-    return x, value(run, mark.y)
+    return x, row if mark.y is None else value(run, mark.y)
 
 
 def file_of(paper: str) -> str:

@@ -36,11 +36,14 @@ def draw(drawing: Drawing) -> str:
     mpl.rcParams["svg.fonttype"] = "none"
     main, strip = _panels(fig, ax, any(s.mark.apart for s in drawing.shown))
     for shown, style in zip(drawing.shown, _styles(drawing.shown), strict=True):
-        _mark(strip if shown.mark.apart else main, shown, style)
+        _mark(strip if shown.mark.apart else main, shown, style, named=not drawing.headline.rows)
     for k, line in enumerate(_lines(drawing.shown)):
         xy = [s.centre for s in drawing.shown if s.mark.line == line]
         main.plot(*zip(*xy, strict=True), **{**plot.style_of(k), "marker": ""}, zorder=1)
-    _axes(drawing, main, strip)
+    if drawing.headline.rows:
+        _rows(drawing, main)
+    else:
+        _axes(drawing, main, strip)
     for text in fig.findobj(Text):
         text.set_fontsize(POINTS)
     out = io.StringIO()
@@ -79,8 +82,8 @@ def _styles(shown: Sequence[Shown]) -> list[dict[str, Any]]:
     return found
 
 
-def _mark(ax: Axes, shown: Shown, style: Mapping[str, Any]) -> None:
-    """Single seeds faint, their mean large, the page's run ringed, and the label."""
+def _mark(ax: Axes, shown: Shown, style: Mapping[str, Any], *, named: bool) -> None:
+    """Single seeds faint, their mean large, the page's run ringed, and the label if `named`."""
     xs, ys = zip(*shown.seeds, strict=True)
     ax.plot(xs, ys, **{**style, "markersize": 5, "alpha": 0.4, "markeredgewidth": 0}, zorder=2)
     ax.plot(*shown.centre, **{**style, "markersize": 11}, zorder=4)
@@ -90,7 +93,7 @@ def _mark(ax: Axes, shown: Shown, style: Mapping[str, Any]) -> None:
             "markeredgecolor": plot.INK, "markeredgewidth": 1.4,
         }  # fmt: skip
         ax.plot(*shown.here, **ring, zorder=3)
-    if shown.mark.label:
+    if shown.mark.label and named:
         side = shown.mark.side
         ax.annotate(
             shown.mark.label, shown.centre, xytext=_OFFSETS[side], textcoords="offset points",
@@ -100,19 +103,20 @@ def _mark(ax: Axes, shown: Shown, style: Mapping[str, Any]) -> None:
 
 
 def _axes(drawing: Drawing, main: Axes, strip: Axes) -> None:
-    """Labels, whole per cent, and room for the words beside the marks."""
+    """Labels, round numbers, and room for the words beside the marks."""
+    plain = drawing.headline.plain
     main.set_ylabel(drawing.headline.ylabel)
     strip.set_xlabel(drawing.headline.xlabel)
     main.margins(x=0.2, y=0.12)
-    _percent(main.yaxis, 6)
+    _ticks(main.yaxis, 6, plain)
     if strip is not main:
         low, high = strip.get_ylim()
         strip.set_ylim(max(0.0, low - 0.02) - 0.015, high + 0.02)
         strip.margins(x=0.2)
-        _percent(strip.yaxis, 2)
+        _ticks(strip.yaxis, 2, plain)
     places = sorted({s.mark.x for s in drawing.shown if not isinstance(s.mark.x, Mapping)})
     if not places:
-        _percent(strip.xaxis, 5)
+        _ticks(strip.xaxis, 5, plain)
         return
     strip.set_xscale("log")
     strip.set_xticks(places, [f"{x:,g}" for x in places])
@@ -120,12 +124,29 @@ def _axes(drawing: Drawing, main: Axes, strip: Axes) -> None:
     strip.set_xlim(places[0] / 1.5, places[-1] * (places[-1] / places[0]) ** 0.65)
 
 
-def _percent(axis: Axis, ticks: int) -> None:
-    """At most so many ticks, at whole per cent."""
+def _rows(drawing: Drawing, ax: Axes) -> None:
+    """A name at each row, and the paper's number as an empty diamond."""
+    diamond: dict[str, Any] = {
+        "marker": "D", "markersize": 9, "markerfacecolor": "none", "linestyle": "none",
+        "markeredgecolor": plot.GREY, "markeredgewidth": 1.6,
+    }  # fmt: skip
+    places = [shown.centre[1] for shown in drawing.shown]
+    for shown, place in zip(drawing.shown, places, strict=True):
+        if shown.mark.paper is not None:
+            ax.plot(shown.mark.paper, place, **diamond, zorder=3)
+    ax.set_yticks(places, [shown.name for shown in drawing.shown])
+    ax.set_xlabel(drawing.headline.xlabel)
+    ax.margins(x=0.06, y=0.1)
+    _ticks(ax.xaxis, 5, drawing.headline.plain)
+
+
+def _ticks(axis: Axis, ticks: int, plain: bool) -> None:
+    """At most so many ticks, at round numbers or whole per cent."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
+    if not plain:
+        axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
 
 
 def _themed(svg: str, alt: str, grid: str) -> str:

@@ -9,7 +9,7 @@ decides its verdict (see `digest`), stored at registration; a later change needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -80,7 +80,7 @@ def _load(path: Path, stamp: int) -> Paper:
             )
     for number, mark in enumerate(paper.headline.marks if paper.headline else ()):
         try:
-            for estimand in (mark.y, *([mark.x] if isinstance(mark.x, Mapping) else [])):
+            for estimand in mark.estimands():
                 check_estimand(estimand)
         except ValueError as error:
             raise UsageError(f"{path.name}: headline.marks[{number}]: {error}") from None

@@ -181,29 +181,50 @@ class Mark(Entry):
     """A point of the headline figure: `y`, and `x` unless it is a number, are estimands.
 
     Marks of one `line` are joined in their order. `apart` puts a mark below a break of the axis.
-    `side` is where its label stands; a mark without a label is told by its line.
+    `side` is where its label stands; a mark without a label is told by its line. Without `y` a mark
+    is a row of its own, with `x` and, if there is one, the number that the paper prints.
     """
 
-    y: Mapping[str, Any]
     x: Mapping[str, Any] | Real
+    y: Mapping[str, Any] | None = None
+    paper: Real | None = None
     label: str = ""
     line: str = ""
     apart: Flag = False
     side: Literal["left", "right", "above", "below"] = "right"
 
+    def estimands(self) -> list[Mapping[str, Any]]:
+        """What of it is measured."""
+        return [place for place in (self.x, self.y) if isinstance(place, Mapping)]
+
 
 @dataclass(frozen=True)
 class Headline(Entry):
-    """The figure at the top of a paper's page, which shows shares: axes, marks, and words.
+    """The figure at the top of a paper's page: axes, marks, and words.
 
     says: what is seen, in a sentence without numbers; the numbers of the records follow it.
+    plain: whether its numbers are plain ones, not shares.
     """
 
     says: str
     caption: str
     xlabel: str
-    ylabel: str
     marks: tuple[Mark, ...]
+    ylabel: str = ""
+    plain: Flag = False
+
+    def __post_init__(self) -> None:
+        """Refuse marks of which only some are rows, and rows without an estimand."""
+        without = [mark.y is None for mark in self.marks]
+        if any(without) and not all(without):
+            raise ValueError("give every mark of a headline a `y`, or none")
+        if self.rows and not all(isinstance(mark.x, Mapping) for mark in self.marks):
+            raise ValueError("the `x` of a mark without `y` is an estimand")
+
+    @property
+    def rows(self) -> bool:
+        """Whether each mark is a row of its own."""
+        return all(mark.y is None for mark in self.marks)
 
 
 @dataclass(frozen=True)

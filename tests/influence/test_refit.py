@@ -66,6 +66,9 @@ def test_a_part_of_a_comparison_holds_its_tests_and_points():
     part = whole.part(tests=slice(1, None), points=slice(2, 5))
     assert part.index.tolist() == [2, 3, 4] and part.actual.shape == (2, 3)
     torch.testing.assert_close(part.predicted, whole.predicted[1:, 2:5])
+    picked = whole.part(tests=torch.tensor([2, 0]), points=torch.tensor([7, 1, 7]))
+    assert picked.index.tolist() == [7, 1, 7]
+    assert picked.actual.tolist() == [[whole.actual[k, i] for i in (7, 1, 7)] for k in (2, 0)]
 
 
 def test_a_refit_by_products_is_a_refit_by_a_factor(monkeypatch):

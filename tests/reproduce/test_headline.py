@@ -174,3 +174,36 @@ def test_the_mean_of_an_arm_stands_in_a_sentence(toy, five, drawing):
 
 def test_the_block_has_a_label_to_refer_to(drawing):
     assert block("toy2020", drawing).count(":name: toy2020-fig-top") == 1
+
+
+ROWS = [
+    {"label": "treated", "x": {"mean": "treated"}, "paper": 0.9},
+    {"label": "untreated", "x": {"mean": "control"}},
+]
+
+
+@pytest.fixture
+def rows(toy, made, register):
+    register(marks=ROWS, plain=True)
+    drawn = ledger(load_all(toy.claims), [made(seed) for seed in range(5)], {}, draws=200)
+    return gather(drawn, root=toy.root, paper="toy2020", profile="laptop", run=RUN)
+
+
+def test_marks_without_a_y_are_rows_with_the_papers_number(rows):
+    treated, untreated = rows.shown
+    assert (treated.centre[1], untreated.centre[1]) == (0, -1)
+    assert f"treated: without {treated.centre[0]:.2f}, in the paper 0.90" in rows.alt()
+    assert "diamonds the paper's numbers" in rows.caption()
+    svg = draw(rows)
+    assert all(f">{name}</text>" in svg for name in ("treated", "untreated"))
+    assert "%" not in "".join(re.findall(r"<text[^>]*>([^<]*)", svg))
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [([*ROWS, MARKS[0]], "or none"), ([{"label": "a", "x": 3.0}], "is an estimand")],
+)
+def test_rows_are_all_or_none_and_estimands(toy, register, marks, message):
+    register(marks=marks)
+    with pytest.raises(UsageError, match=message):
+        load_all(toy.claims)

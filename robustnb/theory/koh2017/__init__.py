@@ -9,6 +9,5 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "LogisticProblem": "robustnb.theory.koh2017.logistic",
         "lissa_mean": "robustnb.theory.koh2017.recursion",
-        "standardised_products": "robustnb.theory.koh2017.agreement",
     },
 )

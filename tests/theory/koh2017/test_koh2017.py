@@ -12,7 +12,7 @@ from robustnb.influence import (
     fit_risk,
     up_params,
 )
-from robustnb.theory.koh2017 import LogisticProblem, lissa_mean, standardised_products
+from robustnb.theory.koh2017 import LogisticProblem, lissa_mean
 
 
 @pytest.fixture
@@ -67,16 +67,3 @@ def test_the_recursion_ends_at_the_inverse_damped_by_scale_times_damping(problem
     v = np.ones(3)
     found = lissa_mean(hessian, v, scale=5.0, damping=0.02, steps=5000)
     np.testing.assert_allclose(found, np.linalg.solve(hessian + 0.1 * np.eye(3), v), rtol=1e-10)
-
-
-def test_the_mean_of_standardised_products_is_the_correlation():
-    rng = np.random.default_rng(1)
-    a = rng.standard_normal(20)
-    b = a + rng.standard_normal(20)
-    assert standardised_products(a, b).mean() == pytest.approx(np.corrcoef(a, b)[0, 1])
-
-
-@pytest.mark.parametrize("a", [[1.0, 1.0, 1.0], [1.0, 2.0]])
-def test_series_without_a_correlation_are_refused(a):
-    with pytest.raises(ValueError, match=r"constant|one length"):
-        standardised_products(a, [1.0, 2.0, 3.0])
