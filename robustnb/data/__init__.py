@@ -20,7 +20,8 @@ __getattr__, __dir__, __all__ = lazy(
         "subset": "robustnb.data.subsets",
         "to_unit": "robustnb.data.subsets",
         "vocabulary": "robustnb.data.mails",
-        "word_counts": "robustnb.data.mails",
         "verify": "robustnb.data.loading",
+        "weights": "robustnb.data.weight_files",
+        "word_counts": "robustnb.data.mails",
     },
 )

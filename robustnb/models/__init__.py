@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "BinaryCNN": "robustnb.models.convnets",
+        "EfficientNetLite0": "robustnb.models.efficientnet",
         "LightCNN": "robustnb.models.convnets",
         "MLP": "robustnb.models.convnets",
         "Normalize": "robustnb.models.layers",
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy(
         "WideResNet": "robustnb.models.resnets",
         "build": "robustnb.models.catalogue",
         "build_filtered": "robustnb.models.threshold_filter",
+        "efficientnet_lite0": "robustnb.models.efficientnet",
         "eval_mode": "robustnb.models.modes",
         "parameter_count": "robustnb.models.layers",
         "resnet18": "robustnb.models.resnets",
