@@ -15,23 +15,31 @@ def data_group() -> None:
     """Fetch, verify and list the data sets."""
 
 
-def _data_names(names: tuple[str, ...]) -> list[str]:
+def _data_names(names: tuple[str, ...], *others: str) -> list[str]:
+    """The names given, or all data sets; UsageError for one that is neither these nor `others`."""
     from robustnb.data import catalogue
 
     for name in names:
-        if name not in catalogue():
-            raise unknown("data set", name, catalogue())
+        if name not in (*catalogue(), *others):
+            raise unknown("data set", name, [*catalogue(), *others])
     return list(names) or sorted(catalogue())
 
 
 @data_group.command("fetch", short_help="Bring data sets (default: all) into the cache.")
 @click.argument("names", nargs=-1)
 def data_fetch(names: tuple[str, ...]) -> None:
-    """Bring data sets (default: all) into the cache, from the first source that has them."""
-    from robustnb.data import fetch
+    """Bring data sets (default: all) into the cache, from the first source that has them.
 
-    for name in _data_names(names):
-        fetch(name, report=say)
+    A name may also be that of trained weights, such as efficientnet_lite0.
+    """
+    from robustnb.data import fetch, weights
+    from robustnb.data.weight_files import WEIGHTS
+
+    for name in _data_names(names, *WEIGHTS):
+        if name in WEIGHTS:
+            say(f"{name} is in {weights(name, report=say)}: its digest is right")
+        else:
+            fetch(name, report=say)
 
 
 @data_group.command("verify")
