@@ -6,8 +6,9 @@ times the most negative eigenvalue of the second.
 
 Each method runs in a process of its own, so that its peak memory is its own, and is not timed until
 a first call on a few images has loaded what it imports; the order rotates from repeat to repeat,
-and CPU seconds count. Scores are compared with exact ones, of CG in float64 to a
-residual of 1e-10. Written to benchmarks/results/influence.json or influence_cnn.json. Needs `make peers` and benchmarks/requirements.txt.
+and CPU seconds count. Scores are compared with exact ones, of CG in float64 to a residual of 1e-10.
+Written to benchmarks/results/influence.json or influence_cnn.json. Needs `make peers` and
+benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
