@@ -53,16 +53,20 @@ def _pixels(length: Any) -> float:
     return float(str(length).removesuffix("px"))
 
 
-def number_by_page(_app: Sphinx, env: BuildEnvironment) -> None:
-    """Let the figures of each page count from one, where Sphinx counts through the book."""
+def number_by_page(_app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Let the figures of each page count from one, where Sphinx counts through the book.
+
+    Returns the pages to write again for it: none.
+    """
     for numbers in env.toc_fignumbers.values():
         figures = numbers.get("figure", {})
         for place, name in enumerate(sorted(figures, key=figures.__getitem__), 1):
             figures[name] = (place,)
+    return []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(panels, html=(visit_panels, depart_panels))
     app.add_post_transform(PairPanels)
-    app.connect("env-updated", number_by_page)
+    app.connect("env-get-updated", number_by_page, priority=900)  # after Sphinx has counted
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,7 +9,7 @@ a fold too. Authors write one as
     :::
 
 and `:::{fold-rest} Three more losses, each with its transform` folds all that follows it in its
-section, whose heading stays in sight.
+section, whose heading stays in sight, or what follows up to a `:::{fold-end}` in that section.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.logging import getLogger
 from sphinx_proof.nodes import proof_node
 
+LOGGER = getLogger(__name__)
 _LISTED = 3  # checks that a line names before it counts the rest
 _PROOF = "Proof. "
 _REFEREE = ('class="rnb-check', 'class="rnb-measure')
@@ -35,6 +37,10 @@ class fold(nodes.General, nodes.Element):
 
 class fold_summary(nodes.General, nodes.TextElement):
     """The line that a closed fold shows."""
+
+
+class fold_end(nodes.General, nodes.Element):
+    """Where the fold of a part of a section ends; nothing of it is shown."""
 
 
 def visit_fold(self: Any, node: fold) -> None:
@@ -83,17 +89,30 @@ class FoldRest(SphinxDirective):
         return [fold("", fold_summary("", "", *line), kind="section", rest=True), *messages]
 
 
+class FoldEnd(SphinxDirective):
+    """`fold-end`: what follows is no longer part of the `fold-rest` before it."""
+
+    def run(self) -> list[nodes.Node]:
+        return [fold_end()]
+
+
 class FoldSections(SphinxPostTransform):
-    """Moves the rest of a section into the fold that stands before it."""
+    """Moves the rest of a section, or its part up to an end, into the fold that stands before."""
 
     default_priority = 8
 
     def run(self, **kwargs: Any) -> None:
         for node in [n for n in self.document.findall(fold) if n.get("rest")]:
             siblings = node.parent.children
-            after = siblings[siblings.index(node) + 1 :]
-            del siblings[len(siblings) - len(after) :]
-            node.extend(after)
+            start = siblings.index(node) + 1
+            ends = (at for at in range(start, len(siblings)) if isinstance(siblings[at], fold_end))
+            end = next(ends, len(siblings))
+            inside = siblings[start:end]
+            del siblings[start : end + 1]
+            node.extend(inside)
+        for left in list(self.document.findall(fold_end)):
+            LOGGER.warning("a fold-end has no fold-rest before it in its section", location=left)
+            left.parent.remove(left)
 
 
 class FoldCells(SphinxPostTransform):
@@ -258,6 +277,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(fold_summary, html=(visit_summary, depart_summary), latex=other, text=other)
     app.add_directive("fold", Fold)
     app.add_directive("fold-rest", FoldRest)
+    app.add_directive("fold-end", FoldEnd)
     app.add_post_transform(FoldCells)
     app.add_post_transform(FoldProofs)
     app.add_post_transform(FoldSections)

@@ -1,10 +1,12 @@
 """Leave out what no page uses of the theme's scripts, styles and icons.
 
-The theme loads every icon of Font Awesome twice, as a script of 1.5 MB and as a font, and the
-styles of components that this book has not. Once all pages are written, the script goes (the font
-shows the same icons), the font keeps the icons in use, and a rule of a style sheet stays only if
-the classes that it names occur in some page or script. Code loses the marks that colour nothing:
-two thirds of its elements.
+The theme loads every icon of Font Awesome twice, as a script of 1.5 MB and as a font; Bootstrap's
+script for one menu; the index of the search on every page; and the styles of components that this
+book has not. Once all pages are written, these scripts go (the font shows the same icons, the menu
+is laid out as buttons, the search page alone has the index), the font keeps the icons in use, and a
+rule of a style sheet stays only if the classes that it names occur in some page or script. Code
+loses the marks of names, operators and punctuation, two thirds of its elements, and pictures keep
+256 colours.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from fontTools import subset
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-ICON_SCRIPT = re.compile(r'\s*<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"[^>]*></script>')
-# Pygments' names, punctuation and spaces, which have the colour of plain code in both themes.
-PLAIN_CODE = re.compile(r'<span class="[npw]">([^<]*)</span>')
+SEARCH_PAGE = "search.html"
+UNUSED = ("scripts/fontawesome", "scripts/bootstrap", "design-tabs")
+FOR_THE_SEARCH = ("searchtools", "language_data", "searchindex")
+# Pygments' names, operators, punctuation and spaces: they read as well in the colour of the text.
+PLAIN_CODE = re.compile(r'<span class="[npow]">([^<]*)</span>|<pre><span></span>')
 ICON_FONT = Path("_static/vendor/fontawesome/webfonts/fa-solid-900.ttf")
 ICON_SOURCES = re.compile(
     r"url\(([^)]*/)fa-solid-900\.woff2\) format\(\"woff2\"\),"
@@ -32,8 +36,41 @@ TOKEN = re.compile(rf"{TEXT}|url\((?:{TEXT}|[^)\"']*)\)|/\*.*?\*/|[{{}};]", re.D
 COMMENT = re.compile(r"/\*(!)?.*?\*/\s*", re.DOTALL)
 NESTED = ("@media", "@supports", "@layer", "@container")
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
-# Names that scripts put together from parts.
-MADE_BY_SCRIPTS = re.compile(r"(?:bs-|tooltip|popover|modal|collaps|dropdown|offcanvas)")
+
+
+def without_scripts(html: str, names: tuple[str, ...]) -> str:
+    """`html` without the scripts of these names, and without asking for them ahead."""
+    source = rf'"(?:[^"]*/)?(?:{"|".join(map(re.escape, names))})\.js[^"]*"'
+    html = re.sub(rf"\s*<script[^>]*src={source}[^>]*></script>", "", html)
+    return re.sub(rf"\s*<link[^>]*href={source}[^>]*>", "", html)
+
+
+def bare(found: re.Match[str]) -> str:
+    """The text of a mark that colours nothing; `<pre>` without its empty first mark."""
+    return found[1] if found[1] is not None else "<pre>"
+
+
+def few_colours(picture: Path) -> None:
+    """Let a PNG have at most 256 colours, as those of kept pages have."""
+    from PIL import Image
+
+    from robustnb.reproduce.pages import palette_png
+
+    with Image.open(picture) as opened:
+        has_many = opened.mode != "P"
+    if has_many:
+        picture.write_bytes(palette_png(picture.read_bytes()))
+
+
+def flat_buttons(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any
+) -> None:
+    """The buttons above a page, those of its menu beside the others: no script opens a menu."""
+    shown: list[dict[str, Any]] = []
+    for button in context.get("header_buttons", []):
+        for each in button.get("buttons", [button]):
+            shown.append({**each, "text": None, "classes": "pst-navbar-icon"})
+    context["header_buttons"] = shown
 
 
 def blocks(css: str) -> Iterator[tuple[str, str | None]]:
@@ -84,7 +121,7 @@ def is_used(selector: str, words: frozenset[str]) -> bool:
     while (plain := re.sub(r"\([^()]*\)", "", selector)) != selector:
         selector = plain
     names = CLASS.findall(selector)
-    return all(name in words or MADE_BY_SCRIPTS.match(name) for name in names)
+    return all(name in words for name in names)
 
 
 def lighten(app: Sphinx, error: Exception | None) -> None:
@@ -93,9 +130,13 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         return
     out = Path(app.outdir)
     for page in out.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(PLAIN_CODE.sub(r"\1", ICON_SCRIPT.sub("", text)), encoding="utf-8")
-    (out / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+        scripts = UNUSED if page.name == SEARCH_PAGE else UNUSED + FOR_THE_SEARCH
+        text = without_scripts(page.read_text(encoding="utf-8"), scripts)
+        page.write_text(PLAIN_CODE.sub(bare, text), encoding="utf-8")
+    for name in UNUSED:
+        (out / "_static" / f"{name}.js").unlink(missing_ok=True)
+    for picture in sorted((out / "_images").glob("*.png")):
+        few_colours(picture)
     written = [path for ending in ("html", "js") for path in out.rglob(f"*.{ending}")]
     told = "\n".join(path.read_text(encoding="utf-8") for path in written)
     words = frozenset(re.findall(r"-?[A-Za-z_][\w-]*", told))
@@ -123,5 +164,6 @@ def write_icons(font: Path, icons: set[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("html-page-context", flat_buttons, priority=900)  # after the theme's own
     app.connect("build-finished", lighten, priority=900)  # after those that copy style sheets
     return {"parallel_read_safe": True, "parallel_write_safe": True}

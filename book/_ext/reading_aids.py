@@ -60,7 +60,7 @@ def title_terms(app: Sphinx, doctree: nodes.document, _docname: str) -> None:
 
 
 def sections(doctree: nodes.document) -> Iterator[tuple[str, str, str]]:
-    """Anchor, title and own text of each section and term; code and formulas are left out."""
+    """Anchor, title and own text of each section and term; code and displays are left out."""
     for section in doctree.findall(nodes.section):
         title = section.next_node(nodes.title)
         told = [
@@ -80,9 +80,8 @@ def sections(doctree: nodes.document) -> Iterator[tuple[str, str, str]]:
 
 
 def plain(node: nodes.Node) -> str:
-    """The text of a node without its formulas."""
-    words = (str(t) for t in node.findall(nodes.Text) if not isinstance(t.parent, nodes.math))
-    return " ".join("".join(words).split())
+    """The text of a node on one line; its formulas are plain text by now."""
+    return " ".join(node.astext().split())
 
 
 def is_prose(node: nodes.Node) -> bool:
@@ -168,7 +167,7 @@ def card(picture: bytes, crop: tuple[float, float, float, float]) -> bytes:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", draw_cards)
     app.connect("doctree-resolved", title_terms)
-    app.connect("doctree-resolved", collect)
+    app.connect("doctree-resolved", collect, priority=950)  # after formulas have a plain text
     app.connect("env-merge-info", merge)
     app.connect("html-page-context", load_sections)
     app.connect("build-finished", write_sections)

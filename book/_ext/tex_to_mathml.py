@@ -33,6 +33,7 @@ INNERMOST = re.compile(
 INVISIBLE = dict.fromkeys(range(0x2061, 0x2065))
 SPACED = frozenset("=<>≤≥≠≈∼≡→←↦⇒⇔∈∣∥:")
 ACCENTS = {"~": "\u0303", "^": "\u0302", "ˆ": "\u0302", "˜": "\u0303", "¯": "\u0304", "‾": "\u0304"}
+WORDS = frozenset({"mi", "mn", "mtext"})  # which are the same inside a row of their own
 BRACKETS = frozenset("()[]{}⟨⟩⌈⌉⌊⌋")
 
 Macros = Mapping[str, str]
@@ -175,12 +176,16 @@ def render(tex: str, display: bool, wrap: str) -> ElementTree.Element:
 
 
 def lean(root: ElementTree.Element) -> ElementTree.Element:
-    """`root` without the attributes that repeat what a browser takes for granted."""
+    """`root` without attributes and rows that repeat what a browser takes for granted."""
     for node in root.iter("mo"):
         for name in ("fence", "separator"):
             node.attrib.pop(name, None)
         if node.text in BRACKETS:
             node.attrib.pop("form", None)
+    for parent in list(root.iter()):
+        for place, node in enumerate(parent):
+            if node.tag == "mrow" and not node.attrib and len(node) == 1 and node[0].tag in WORDS:
+                parent[place] = node[0]
     return root
 
 

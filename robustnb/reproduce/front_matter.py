@@ -43,7 +43,8 @@ def citation(paper: str, root: Path) -> str:
     """The end of a page: BibTeX of the page and of its paper."""
     return (
         f"({_label(paper)})=\n## Cite this page\n\nPlease cite the paper with the page.\n\n"
-        f"```bibtex\n{_own_entry(paper, root)}\n\n{_paper_entry(paper, root)}\n```"
+        ":::{fold} BibTeX of this page and of the paper\n"
+        f"```bibtex\n{_own_entry(paper, root)}\n\n{_paper_entry(paper, root)}\n```\n:::"
     )
 
 

@@ -7,9 +7,12 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +37,6 @@ def light() -> ModuleType:
         ("@import 'x.css';p{a:b}", "@import 'x.css';p{a:b}"),
         (".used:not(.unused,.other){a:b}", ".used:not(.unused,.other){a:b}"),
         (":is(.used,.unused) p{a:b}", ":is(.used,.unused) p{a:b}"),
-        (".bs-tooltip-top{a:b}", ".bs-tooltip-top{a:b}"),
         ("/*! licence of x.com */:root{a:b}", "/*! licence of x.com */:root{a:b}"),
         ("/* note */p{a:b}", "p{a:b}"),
         (
@@ -66,3 +68,48 @@ def test_each_icon_class_of_a_page_has_its_rule(site: Path) -> None:
     icons = set(re.findall(r"fa[sr]? (fa-[a-z-]+)|fa-solid (fa-[a-z-]+)", page))
     names = {name for pair in icons for name in pair if name}
     assert names and {name for name in names if f".{name}:" not in css} == set()
+
+
+def test_only_named_scripts_are_taken_out(light: ModuleType) -> None:
+    kept = '<script src="../_static/math.js?v=1"></script>'
+    gone = '\n<script defer src="../_static/scripts/bootstrap.js?digest=1"></script>'
+    ahead = '\n<link rel="preload" as="script" href="_static/scripts/bootstrap.js" />'
+    names = ("scripts/bootstrap", "search")
+    assert light.without_scripts(kept + gone + ahead, names) == kept
+    other = '<script src="search-sections.js"></script>'
+    assert light.without_scripts(other, names) == other
+
+
+def test_the_search_page_alone_loads_the_index(site: Path) -> None:
+    loads = [page.name for page in site.rglob("*.html") if "searchindex.js" in page.read_text()]
+    assert loads == ["search.html"]
+
+
+def test_the_search_box_of_a_page_leads_to_what_it_finds(visit: Any, site: Path) -> None:
+    page = (site / "book" / "notation.html").as_uri()
+    seen = visit(page, viewport={"width": 390, "height": 844})
+    seen.tab.locator(".search-button__button:visible").first.click()
+    seen.tab.keyboard.type("boundary")
+    seen.tab.keyboard.press("Enter")
+    seen.tab.wait_for_selector("#search-results li a")
+    assert seen.errors == []
+
+
+def test_every_script_of_a_page_is_there(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for source in re.findall(r'(?:src|href)="([^"#:]+\.(?:js|css))[?"]', text):
+            assert (page.parent / source).is_file(), (page.name, source)
+
+
+def test_pictures_have_few_colours(site: Path) -> None:
+    for file in (site / "_images").glob("*.png"):
+        with Image.open(file) as picture:
+            assert picture.mode == "P", file.name
+
+
+def test_what_a_menu_would_hold_stands_beside_the_other_buttons(site: Path, paper: str) -> None:
+    made = BeautifulSoup((site / f"{paper}.html").read_text(encoding="utf-8"), "html.parser")
+    buttons = made.select_one(".article-header-buttons")
+    assert buttons is not None
+    assert buttons.select_one("a[href$='.ipynb'][title]") and not buttons.select(".dropdown")

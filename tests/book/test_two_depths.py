@@ -140,3 +140,18 @@ def test_print_shows_what_opened_folds_hold(opened: Any) -> None:
     tab.emulate_media(media="print")
     assert tab.evaluate(CLOSED_CONTENT) == []
     assert not tab.locator("button.rnb-unfold").is_visible()
+
+
+def test_figures_are_numbered_within_their_page(article: Tag) -> None:
+    numbers = [tag.get_text(strip=True) for tag in article.select("figcaption .caption-number")]
+    assert numbers == [f"Fig. {k}" for k in range(1, len(numbers) + 1)] != []
+
+
+def test_a_dark_page_lays_no_frame_around_a_figure(opened: Any) -> None:
+    tab = opened(LAPTOP, color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    looks = tab.evaluate(
+        "() => [...document.querySelectorAll('img.rnb-chart')].map(getComputedStyle)"
+        ".map(look => look.padding + ' ' + look.backgroundColor)"
+    )
+    assert set(looks) == {"0px rgba(0, 0, 0, 0)"}
