@@ -108,7 +108,7 @@ def _texts(outputs: Sequence[Any]) -> list[tuple[str, str]]:
             found += [
                 (kind, value if isinstance(value, str) else json.dumps(value, sort_keys=True))
                 for kind, value in sorted(output.get("data", {}).items())
-                if kind != MIME and not kind.startswith("image/")
+                if kind != MIME and "image/" not in kind  # glued ones have a longer name
             ]
     return found
 

@@ -10,6 +10,7 @@ from robustnb.lesson.check import Check
 from robustnb.lesson.measurement import MIME, build
 from robustnb.reproduce import compare
 
+GLUED = "application/papermill.record/image/png"
 PNG = {"image/png": "aaaa", "text/plain": "<Figure>"}
 
 
@@ -77,9 +78,10 @@ def test_equal_pages_are_equal_and_counted(differs):
         lambda cells: cells[3].update(source="from robustnb.strikes import pgd"),
         lambda cells: cells.insert(4, cell("import numpy")),
         lambda cells: cells[4].outputs[2].data.update({"image/png": "bbbb"}),
+        lambda cells: cells[4].outputs[2].data.update({GLUED: "bbbb"}),
         lambda cells: cells[4].update(outputs=[said("one 1.50\ntwo\n"), shown(**PNG)]),
     ],
-    ids=["prose", "import", "a silent cell", "image", "a stream in one piece"],
+    ids=["prose", "import", "a silent cell", "image", "glued image", "a stream in one piece"],
 )
 def test_what_a_refactoring_may_change_does_not_count(differs, change):
     assert differs(change) is None
