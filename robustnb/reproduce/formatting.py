@@ -37,7 +37,8 @@ def in_units(estimand: Json, scale: str, value: float) -> str:
     sign = "+" if signed and value >= 0 else "−" if value < 0 else ""
     size = abs(value)
     if scale != "percent" or "spearman" in estimand:
-        return f"{sign}{size:.2f}" if size >= 0.1 else f"{sign}{size:.3g}"
+        digits = ".2f" if size >= 0.1 or size == 0 else ".3f" if size >= 0.01 else ".3g"
+        return f"{sign}{size:{digits}}"
     return f"{sign}{100 * size:.1f} {'points' if signed else '%'}"
 
 

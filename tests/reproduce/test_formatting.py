@@ -21,6 +21,7 @@ def part(estimand="difference", *, scale="percent", **extra):
         ("frontier", "percent", 0.0186, "+1.9 points"),
         ("max_step", "percent", -0.004, "−0.4 points"),
         ("mean", "plain", 0.005860, "0.00586"),
+        ("mean", "plain", 0.0600, "0.060"),
         ("mean", "plain", -0.25, "−0.25"),
         ("difference", "plain", 0.25, "+0.25"),
         ("spearman", "plain", 0.98, "+0.98"),
