@@ -1,0 +1,20 @@
+"""What networks look at: gradients of the loss in the pixels, and paths between classes."""
+
+from __future__ import annotations
+
+from robustnb._lazy import lazy
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "class_probability_path": "robustnb.features.interpolation",
+        "clip_at_sigmas": "robustnb.features.gradients",
+        "cosine": "robustnb.features.gradients",
+        "gini": "robustnb.features.gradients",
+        "input_gradients": "robustnb.features.gradients",
+        "interpolate": "robustnb.features.interpolation",
+        "is_monotone": "robustnb.features.interpolation",
+        "largest_jump": "robustnb.features.interpolation",
+        "total_variation": "robustnb.features.gradients",
+    },
+)
