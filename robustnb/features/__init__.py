@@ -1,4 +1,4 @@
-"""What networks look at: gradients of the loss in the pixels, and paths between classes."""
+"""What learners look at: gradients in the pixels, paths between classes, and linear weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from robustnb._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "LinearLearner": "robustnb.features.linear",
         "class_probability_path": "robustnb.features.interpolation",
         "clip_at_sigmas": "robustnb.features.gradients",
         "cosine": "robustnb.features.gradients",
+        "fit_linear": "robustnb.features.linear",
         "gini": "robustnb.features.gradients",
         "input_gradients": "robustnb.features.gradients",
         "interpolate": "robustnb.features.interpolation",
         "is_monotone": "robustnb.features.interpolation",
         "largest_jump": "robustnb.features.interpolation",
         "total_variation": "robustnb.features.gradients",
+        "worst_inputs": "robustnb.features.linear",
     },
 )

@@ -73,10 +73,16 @@ class DataModel:
             return self.p * (right > 0) + (1 - self.p) * (wrong > 0)
         return self.p * phi(right / abs(v)) + (1 - self.p) * phi(wrong / abs(v))
 
-    def shifted_accuracy(self, weights: Floats, *, eps: float = 0.0) -> float:
-        """Accuracy of sign(weights . x), any weights (d + 1,), against `shift` by eps."""
+    def shifted_accuracy(
+        self, weights: Floats, *, eps: float = 0.0, signs: Floats | float = 1.0
+    ) -> float:
+        """Accuracy of sign(weights . x), any weights (d + 1,), after weak features moved.
+
+        The weak feature i moves by -eps y signs_i, as `shift` does for signs of 1; (d,) or one.
+        """
         w_1, weak = float(weights[0]), weights[1:]
-        mean, spread = (self.eta - eps) * float(weak.sum()), float(np.linalg.norm(weak))
+        moved = self.eta - eps * np.broadcast_to(np.asarray(signs, dtype=float), weak.shape)
+        mean, spread = float(weak @ moved), float(np.linalg.norm(weak))
         if spread == 0:
             return self.p * (w_1 > 0) + (1 - self.p) * (w_1 < 0)
         right, wrong = (mean + w_1) / spread, (mean - w_1) / spread

@@ -48,6 +48,11 @@ def test_shifted_accuracy_is_that_of_shifted_samples_for_any_weights():
     right = (model.shift(x, y, eps=0.6) @ weights) * y > 0
     interval = clopper_pearson(int(right.sum()), len(y), level=0.9999)
     assert interval.low <= model.shifted_accuracy(weights, eps=0.6) <= interval.high
+    signs = np.sign(weights[1:])
+    moved = x.copy()
+    moved[:, 1:] -= 0.2 * y[:, None] * signs
+    share = ((moved @ weights) * y > 0).mean()
+    assert model.shifted_accuracy(weights, eps=0.2, signs=signs) == pytest.approx(share, abs=0.01)
     alike = np.array([0.7, *[1 / math.sqrt(8)] * 8])
     assert model.shifted_accuracy(alike) == pytest.approx(model.linear_accuracy(0.7, 1.0))
 
