@@ -58,7 +58,7 @@ def test_the_fit_reaches_the_least_objective(eps, loss):
 def test_on_samples_of_the_law_the_fit_is_near_the_population_minimiser():
     model = DataModel.of_strength(0.95, 100, 4)
     x, y = (torch.from_numpy(part) for part in model.sample(np.random.default_rng(0), 20_000))
-    found = fit_linear(x, y, eps=0.8, l2=0.1, loss="hinge", bias=False, steps=400, lr=0.01)
+    found = fit_linear(x, y, eps=0.8, l2=0.1, loss="hinge", bias=False, steps=800, lr=0.03)
     share = float((x[:, 0] == y).double().mean())
     expected = adversarial_minimiser(share, eps=0.8, l2=0.1)
     assert float(found.weights[0]) == pytest.approx(expected, abs=0.02)
