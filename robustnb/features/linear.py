@@ -29,8 +29,8 @@ class LinearLearner:
 
     def margins(self, x: Tensor, y: Tensor, *, eps: float = 0.0, clip: Clip = None) -> Tensor:
         """y (w . x' + b) at the worst x' of `worst_inputs`, (N,); above 0 is right."""
-        worst = worst_inputs(self.weights, x, y, eps=eps, clip=clip)
-        return y.to(x) * (worst @ self.weights + self.bias)
+        eps, clip = check_radius(eps), check_box(clip)
+        return _margins(self.weights, x.new_tensor(self.bias), x, y.to(x), eps, clip)
 
 
 def worst_inputs(weights: Tensor, x: Tensor, y: Tensor, *, eps: float, clip: Clip = None) -> Tensor:
@@ -40,8 +40,6 @@ def worst_inputs(weights: Tensor, x: Tensor, y: Tensor, *, eps: float, clip: Cli
     the box: no other point has a lower margin, as the margin is a sum over coordinates.
     """
     eps, clip = check_radius(eps), check_box(clip)
-    if eps == 0:
-        return x
     moved = x - eps * y.to(x)[:, None] * weights.sign()
     return moved if clip is None else moved.clamp(*clip)
 
@@ -65,7 +63,7 @@ def fit_linear(
     """
     check_choice("loss", loss, tuple(_LOSSES))
     steps, lr = whole("steps", steps), finite("lr", lr, above=0)
-    l2, box = finite("l2", l2, least=0), check_box(clip)
+    l2, eps, clip = finite("l2", l2, least=0), check_radius(eps), check_box(clip)
     if x.ndim != 2 or y.shape != (len(x),) or not len(x):
         raise ValueError(
             f"x must be (N, d) and y (N,) with N >= 1, got {tuple(x.shape)} and {tuple(y.shape)}"
@@ -77,10 +75,18 @@ def fit_linear(
     adam = torch.optim.Adam([w, b] if bias else [w], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
-        worst = worst_inputs(w.detach(), x, sign, eps=eps, clip=box)
-        value = _LOSSES[loss](sign * (worst @ w + b)).mean() + l2 / 2 * w.square().sum()
+        value = _LOSSES[loss](_margins(w, b, x, sign, eps, clip)).mean()
+        value = value + l2 / 2 * w.square().sum()
         adam.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         adam.step()
         schedule.step()
     return LinearLearner(w.detach(), float(b.detach()))
+
+
+def _margins(w: Tensor, b: Tensor, x: Tensor, sign: Tensor, eps: float, clip: Clip) -> Tensor:
+    """The margins at the worst inputs; without a box they lose eps |w|_1, and no input is made."""
+    if eps == 0 or clip is None:
+        return sign * (x @ w + b) - eps * w.abs().sum()
+    worst = worst_inputs(w.detach(), x, sign, eps=eps, clip=clip)
+    return sign * (worst @ w + b)
