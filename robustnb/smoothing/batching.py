@@ -13,7 +13,9 @@ from torch import Tensor
 
 from robustnb import resume, tensorfile
 from robustnb.attacks.projections import Clip, check_box
+from robustnb.attacks.sanity_checks import check_batch_independence
 from robustnb.attacks.validation import check_images, check_place
+from robustnb.models.ask import ask
 from robustnb.models.fingerprint import facts_of
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
@@ -22,6 +24,7 @@ from robustnb.resume import path_of
 from robustnb.smoothing.sampling import BLOCK, Sampler, noise_seeds
 
 _MOST = 64  # images a group: what an interruption can lose
+_ASKED = 16  # noisy copies that are asked about in two batches
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def run(
         eval_mode(model),
         fastest_layout(model),
     ):
+        if done < len(x):
+            _check_batches(model, x, sigma)
         for start in range(done, len(x), size):
             part = slice(start, start + size)
             sampler = Sampler(
@@ -113,3 +118,12 @@ def _check(x: Tensor, model: Model, domain: Clip) -> None:
     check_place(model, x)
     if len(x) == 0:
         raise ValueError("x holds no images; pass at least one")
+
+
+@torch.no_grad()
+def _check_batches(model: Model, x: Tensor, sigma: float) -> None:
+    """Refuse a model whose answer to a copy depends on the copies that happen to lie beside it."""
+    own = torch.Generator(x.device).manual_seed(0)
+    copies = x[torch.arange(_ASKED, device=x.device) % len(x)]
+    noise = torch.empty_like(copies).normal_(0.0, sigma, generator=own)
+    check_batch_independence(model, copies + noise, ask(model, copies + noise))

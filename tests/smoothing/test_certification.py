@@ -26,7 +26,7 @@ from robustnb.smoothing.sampling import BLOCK
 from robustnb.stats import binomial_upper_quantile, clopper_pearson
 
 SIGMA, RUNS = 0.5, 3000
-PROBES = 4  # batches that a checkpoint asks for to know the model
+PROBES = 6  # batches asked for to know the model (4), and whether it mixes them (2)
 
 
 @pytest.mark.parametrize(("distance", "n"), [(0.15, 100), (0.5, 100), (0.9, 300)])
@@ -91,6 +91,20 @@ def test_certify_is_the_procedure_run_image_by_image(linear, at_distance, seeded
         assert (int(found.top[image]), int(found.hits[image])) == (int(top), hits)
         assert int(found.prediction[image]) == (int(top) if low > 0.5 else ABSTAIN)
         assert float(found.radius[image]) == pytest.approx(radius, rel=1e-9)
+
+
+@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("smoothed", [certify, predict])
+def test_a_model_that_mixes_its_batch_is_refused(smoothed, images, seeded) -> None:
+    x = torch.rand(images, 4, generator=seeded(0))
+    weights = torch.randn(4, 3, generator=seeded(1))
+    norm = nn.BatchNorm1d(4, track_running_stats=False).eval()
+    for mixing in (lambda z: (z - z.mean(0)) @ weights, lambda z: norm(z) @ weights):
+        with pytest.raises(ValueError, match="depends on the other images in its batch"):
+            smoothed(mixing, x, sigma=SIGMA, n=100, generator=seeded(2))
+    fixed = nn.BatchNorm1d(4)  # in training mode here, asked in evaluation mode
+    smoothed(nn.Sequential(fixed, nn.Linear(4, 3)), x, sigma=SIGMA, n=100, generator=seeded(2))
+    assert fixed.training
 
 
 def test_the_batch_size_changes_nothing(linear, at_distance, seeded) -> None:
