@@ -142,6 +142,23 @@ def test_print_shows_what_opened_folds_hold(opened: Any) -> None:
     assert not tab.locator("button.rnb-unfold").is_visible()
 
 
+def test_a_dark_page_is_printed_light_and_is_dark_again_afterwards(opened: Any) -> None:
+    tab = opened(LAPTOP, color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
+    tab.emulate_media(media="screen", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+
+
+def test_the_column_of_contents_is_a_landmark_with_a_name(opened: Any) -> None:
+    contents = opened(LAPTOP).locator(".bd-sidebar-primary")
+    assert contents.get_attribute("role") == "region"
+    assert contents.get_attribute("aria-label")
+
+
 def test_figures_are_numbered_within_their_page(article: Tag) -> None:
     numbers = [tag.get_text(strip=True) for tag in article.select("figcaption .caption-number")]
     assert numbers == [f"Fig. {k}" for k in range(1, len(numbers) + 1)] != []
