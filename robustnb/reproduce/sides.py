@@ -34,7 +34,7 @@ import nbformat
 from nbclient import NotebookClient
 cell = nbformat.v4.new_code_cell("import robustnb; print(robustnb.__file__)")
 page = nbformat.v4.new_notebook(cells=[cell])
-NotebookClient(page, kernel_name="python3", timeout=None, startup_timeout=600).execute()
+NotebookClient(page, kernel_name="python3", timeout=None, startup_timeout=10**8).execute()
 print("".join(output["text"] for output in cell.outputs if output.get("name") == "stdout"))
 """
 
