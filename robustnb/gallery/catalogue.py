@@ -6,6 +6,7 @@ from robustnb.gallery import (
     attack_loop,
     influence,
     objective,
+    pictures,
     projection,
     skip_connections,
     storage_and_rates,
@@ -20,6 +21,7 @@ def pitfalls() -> tuple[Pitfall, ...]:
     ['byte-mask', 'last-iterate']
     """
     rooms = (
-        attack_loop, projection, objective, skip_connections, influence, storage_and_rates,
+        attack_loop, projection, objective, skip_connections, influence, pictures,
+        storage_and_rates,
     )  # fmt: skip
     return tuple(pitfall for room in rooms for pitfall in room.PITFALLS)
