@@ -75,7 +75,9 @@ class ModelRisk(EmpiricalRisk):
             name: part.view(shape) for part, (name, shape) in zip(parts, self._sizes(), strict=True)
         }
         with eval_mode(self.model):
-            answer: Tensor = functional_call(self.model_module, {**self._fixed, **chosen}, (x,))
+            answer: Tensor = functional_call(
+                self.model_module, {**self._fixed, **chosen}, (x.clone(),)
+            )
         return answer
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.influence.autodiff import ModelRisk
+from robustnb.influence.checks import PROBED, check_answers, check_examples
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.losses import Loss
-from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice, check_examples
+from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite
 
-_PROBED = 4  # examples on which a linear form is recognised
 _FEATURE_CHUNK = 256
 
 
@@ -45,6 +45,7 @@ def empirical_risk(
     check_choice("decayed", decayed, ("all", "weights"))
     check_choice("linear", linear, ("auto", "yes", "no"))
     l2 = finite("l2", l2, least=0)
+    check_answers(model, loss, x, y)
     names = _names(model, params)
     marks = {
         name: decayed == "all" or parameter.ndim > 1
@@ -92,7 +93,7 @@ def _linear_layer(model: nn.Module, names: Sequence[str], x: Tensor) -> nn.Linea
     layer = model.get_submodule(homes.pop())
     if not isinstance(layer, nn.Linear) or len(names) != len(list(layer.parameters())):
         return None
-    calls, outputs = _seen(model, layer, x[:_PROBED])
+    calls, outputs = _seen(model, layer, x[:PROBED])
     if len(calls) != 1 or calls[0].ndim != 2:
         return None
     with torch.no_grad():
@@ -109,7 +110,7 @@ def _seen(model: nn.Module, layer: nn.Linear, x: Tensor) -> tuple[list[Tensor], 
     handle = layer.register_forward_pre_hook(lambda _, given: calls.append(given[0]))
     try:
         with eval_mode(model):
-            outputs: Tensor = model(x)
+            outputs: Tensor = model(x.clone())
     finally:
         handle.remove()
     return calls, outputs
@@ -130,7 +131,7 @@ def _linear_risk(
         return _seen(model, layer, examples)[0][0]
 
     with torch.no_grad():
-        one = model(x[:1])
+        one = model(x[:1].clone())
     theta = torch.cat([part.detach().reshape(-1) for part in layer.parameters()])
     marks = torch.ones_like(theta)
     if decayed == "weights":
@@ -145,6 +146,6 @@ def _linear_risk(
 def _features(featurize: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The features (n, d) of all examples; x itself where the layer is given nothing else."""
     with torch.no_grad():
-        if torch.equal(featurize(x[:_PROBED]), x[:_PROBED].flatten(1)):
+        if torch.equal(featurize(x[:PROBED]), x[:PROBED].flatten(1)):
             return x.flatten(1)
         return torch.cat([featurize(part) for part in torch.split(x, _FEATURE_CHUNK)])

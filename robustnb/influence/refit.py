@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from robustnb.influence.autodiff import ModelRisk
+from robustnb.influence.checks import check_index
 from robustnb.influence.errors import NotConvergedError
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.risk import EmpiricalRisk
@@ -61,6 +62,9 @@ def refit_without(
     raises NotConvergedError if it is not reached, another reports the norm it got to.
     """
     tol, max_iter = finite("tol", tol, above=0), whole("max_iter", max_iter)
+    index = check_index(index, risk.n, device=risk.y.device)
+    if risk.n < 2:
+        raise ValueError("without its only training point a risk has no data; pass two or more")
     if isinstance(risk, LinearRisk):
         return _chord(risk, index, tol, max_iter)
     assert isinstance(risk, ModelRisk)

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from robustnb.influence.checks import check_index
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import Refits, refit_without
 from robustnb.influence.risk import EmpiricalRisk
@@ -87,6 +88,7 @@ def leave_one_out(
     `refits` are those of `refit_without(risk, index)`, made here if not given; they serve any test
     points. tol and max_iter are of the refits.
     """
+    index = check_index(index, risk.n, device=risk.y.device)
     s = inverse_hvp(risk, x_test, y_test, solver=solver, damping=damping, curvature=curvature).x
     predicted = -influence_of(risk, s, index=index) / risk.n
     if refits is None:

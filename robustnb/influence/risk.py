@@ -154,14 +154,6 @@ class Preconditioner(ABC):
         """The approximate inverse times columns v (p, k)."""
 
 
-def check_examples(x: Tensor, y: Tensor) -> None:
-    """Refuse examples whose numbers differ, and an empty set."""
-    if len(x) != len(y) or len(y) == 0:
-        raise ValueError(
-            f"x and y must hold as many examples, at least one; got {len(x)} and {len(y)}"
-        )
-
-
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is none of the choices."""
     if value not in choices:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustnb.influence.checks import check_index, check_test, chosen
 from robustnb.influence.linear import LinearRisk
-from robustnb.influence.risk import EmpiricalRisk, check_examples
+from robustnb.influence.risk import EmpiricalRisk
 from robustnb.influence.solution import Curvature, Solution, Solver
 from robustnb.influence.solvers import CG, Cholesky
 from robustnb.progress import progress
@@ -32,11 +33,11 @@ def inverse_hvp(
 
     The gradient of a test loss never includes the decay. The solver is CG() unless given.
     """
-    check_examples(x_test, y_test)
+    check_test(risk, x_test, y_test)
     b = torch.cat(
         [risk.data_gradients(x_test[part], y_test[part]) for part in risk.chunks(len(y_test))]
     ).T.contiguous()
-    return (solver or CG()).solve(risk, b, damping=damping, curvature=curvature)
+    return chosen(solver, CG).solve(risk, b, damping=damping, curvature=curvature)
 
 
 def up_params(
@@ -49,9 +50,9 @@ def up_params(
     curvature: Curvature = "hessian",
 ) -> Tensor:
     """I_up,params = -(H + damping I)^-1 grad L(z) of training points x (m, ...), y (m,): (m, p)."""
-    check_examples(x, y)
+    check_test(risk, x, y)
     b = risk.train_gradients(x, y).T.contiguous()
-    return -(solver or CG()).solve(risk, b, damping=damping, curvature=curvature).x.T
+    return -chosen(solver, CG).solve(risk, b, damping=damping, curvature=curvature).x.T
 
 
 def up_loss(
@@ -77,6 +78,8 @@ def up_loss(
 
 def influence_of(risk: EmpiricalRisk, s_test: Tensor, *, index: Tensor | None = None) -> Tensor:
     """-s_test grad L(z_i) of every training point (or of `index`), from s_test (p, m): (m, n)."""
+    if index is not None:
+        index = check_index(index, risk.n, device=risk.y.device)
     count = risk.n if index is None else len(index)
     found = torch.empty(s_test.shape[1], count, dtype=s_test.dtype, device=s_test.device)
     with progress("influence of training points", total=count) as bar:
@@ -99,8 +102,9 @@ def self_influence(
 
     The gradients are those of the data's loss alone. With Cholesky() the matrix is factored once.
     """
-    index = torch.arange(risk.n, device=risk.y.device) if index is None else index
-    solver = solver or Cholesky()
+    index = torch.arange(risk.n) if index is None else index
+    index = check_index(index, risk.n, device=risk.y.device)
+    solver = chosen(solver, Cholesky)
     factor = (
         solver.factor(risk, damping=damping, curvature=curvature)
         if isinstance(solver, Cholesky) else None
@@ -125,7 +129,7 @@ def pert_loss(risk: EmpiricalRisk, x: Tensor, y: Tensor, s_test: Tensor) -> Tens
     s_test (p,) or (p, k), of which the columns are summed. The gradient in x of the retrained test
     loss is I_pert,loss / n; the whole network is differentiated, frozen layers too.
     """
-    check_examples(x, y)
+    check_test(risk, x, y)
     s = s_test if s_test.ndim == 1 else s_test.sum(1)
     found = torch.empty_like(x)
     for part in risk.chunks(len(y)):
@@ -146,6 +150,7 @@ def corrected_influence(
     effect only.
     """
     found = []
+    index = check_index(index, risk.n, device=risk.y.device)
     for i in torch.split(index, max(1, _COLUMNS // risk.c)):
         features, y = risk.features[i], risk.y[i]
         rows = _output_rows(risk, features)  # (k, c, p): the derivative of each output

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustnb.influence.checks import check_index, chosen
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import fit_risk
 from robustnb.influence.retraining import losses_at
@@ -65,7 +66,8 @@ def attack_training_set(
     check_choice("direction", direction, ("influence", "random"))
     if direction == "random" and generator is None:
         raise ValueError("random signs need a generator; pass generator=torch.Generator()")
-    solver = solver or Cholesky()
+    solver = chosen(solver, Cholesky)
+    index = check_index(index, risk.n, device=risk.y.device)
     clean = risk.x[index].clone()
     images = clean.clone()
     told = [_state(risk, x_test, y_test)]
