@@ -1,4 +1,4 @@
-"""What learners look at: gradients in the pixels, paths between classes, and linear weights."""
+"""What learners look at: gradients in the pixels, paths, linear weights, and data sets of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from robustnb._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "ConstructedDataset": "robustnb.features.constructed",
         "LinearLearner": "robustnb.features.linear",
         "class_probability_path": "robustnb.features.interpolation",
         "clip_at_sigmas": "robustnb.features.gradients",
@@ -17,6 +18,10 @@ __getattr__, __dir__, __all__ = lazy(
         "interpolate": "robustnb.features.interpolation",
         "is_monotone": "robustnb.features.interpolation",
         "largest_jump": "robustnb.features.interpolation",
+        "match_representation": "robustnb.features.representation",
+        "penultimate": "robustnb.features.representation",
+        "relabelled_dataset": "robustnb.features.constructed",
+        "representation_dataset": "robustnb.features.constructed",
         "total_variation": "robustnb.features.gradients",
         "worst_inputs": "robustnb.features.linear",
     },
