@@ -34,7 +34,8 @@ CUT = {
         "certify_size": 2,
     },
     "tsipras2019": {
-        "device": "cpu", "instances": 50, "draws": 2000, "dim": 100, "learner_size": 100,
+        "device": "cpu", "model": "light_cnn", "instances": 50, "draws": 2000, "dim": 100,
+        "learner_size": 100,
         "svm_size": 200, "svm_steps": 2, "train_size": 20, "epochs": 1, "batch_size": 10,
         "steps": 2, "test_size": 10, "attack_size": 4, "audit_size": 2, "paper_steps": 2,
         "strong_steps": 2, "strong_targets": 1, "strong_queries": 2, "big_steps": 2,
@@ -43,7 +44,7 @@ CUT = {
     },
     "ilyas2019": {
         "device": "cpu", "instances": 50, "draws": 2000, "toy_size": 4000, "toy_steps": 50,
-        "train_size": 20, "match_size": 4, "match_steps": 2, "moved_steps": 2, "epochs": 1,
+        "train_size": 20, "match_size": 6, "match_steps": 2, "moved_steps": 2, "epochs": 1,
         "updates": 2, "batch_size": 10, "steps": 2, "test_size": 20, "attack_size": 4,
         "audit_size": 2, "paper_steps": 2, "strong_steps": 2, "strong_targets": 1,
         "strong_queries": 2, "early_size": 10, "early_updates": 1, "pool_size": 100,
