@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
+from robustnb.influence.checks import check_theta
 from robustnb.influence.forward_mode import jvp
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk
@@ -56,6 +57,7 @@ class ModelRisk(EmpiricalRisk):
 
     def at(self, theta: Tensor) -> ModelRisk:
         """The same risk at other parameters (p,); the model is left as it is."""
+        check_theta(self, theta)
         return ModelRisk(
             self.model_module, self.loss, self.x, self.y, names=self.names,
             decayed=self._decayed_names, l2=self.l2, decay=self.decay,

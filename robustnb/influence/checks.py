@@ -7,14 +7,22 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from robustnb.attacks.losses import cross_entropy
-from robustnb.attacks.validation import check_classes, check_loss, check_place
+from robustnb.attacks.validation import (
+    check_classes,
+    check_gradients_allowed,
+    check_loss,
+    check_place,
+)
+from robustnb.influence.losses import is_hinge
 from robustnb.influence.risk import EmpiricalRisk
-from robustnb.models.ask import check_model
+from robustnb.models.ask import check_form
 from robustnb.models.modes import eval_mode
 
 PROBED = 4  # examples on which a model and its loss are tried
+_ROUNDING = 1e-3  # of the largest output; batches of other sizes round differently
 _Made = TypeVar("_Made")
 
 
@@ -40,6 +48,11 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
         )
     if not x.dtype.is_floating_point:
         raise TypeError(f"x must hold floats, got {x.dtype}; use robustnb.data.to_unit(x)")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"x must be float32 or float64, got {x.dtype}, in which no matrix is factored; use "
+            "x.double() and model.double()"
+        )
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds NaN or infinite values; leave those examples out")
     if like is None:
@@ -57,38 +70,119 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
 
 
 def check_answers(
-    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    *,
+    names: Sequence[str],
 ) -> None:
-    """Refuse a model and a loss that do not give a differentiable loss (n,) for these examples."""
-    check_model(model)
+    """Refuse a model and a loss without a differentiable loss (n,) of each example by itself.
+
+    names: the parameters that vary, in which the outputs must have derivatives.
+    """
+    check_gradients_allowed(model)
     check_place(model, x)
+    images, labels = x[:PROBED], y[:PROBED]
+    with eval_mode(model), torch.enable_grad():
+        outputs = _differentiable(model, names, images)
+    _check_outputs(outputs, y, loss)
     with eval_mode(model), torch.no_grad():
-        outputs = model(x[:PROBED].clone())
-    if not isinstance(outputs, Tensor) or len(outputs) != len(x[:PROBED]):
+        check_own_answers(model, images)
+    _check_loss(loss, outputs, labels)
+
+
+def check_own_answers(answer: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """ValueError if the answer to an example is drawn, or depends on the examples beside it."""
+    together = answer(x.clone())
+    for part in (x.flip(0), x[: max(1, len(x) // 2)]):
+        other = answer(part.clone())
+        other = other.flip(0) if len(part) == len(x) else other
+        if not _agree(together[: len(other)], other):
+            raise ValueError(
+                "the model answers the same examples otherwise in another batch; make its answer "
+                "to an example its own: no batch statistics that eval mode does not replace "
+                "(BatchNorm with track_running_stats=False), no mean over the batch, no "
+                "randomness such as F.dropout without training=self.training"
+            )
+
+
+def _differentiable(model: nn.Module, names: Sequence[str], x: Tensor) -> Tensor:
+    """The outputs for x; ValueError for parameters `names` that have no derivative in them."""
+    every = dict(model.named_parameters())
+    chosen = {name: every[name].detach().clone().requires_grad_() for name in names}
+    outputs = functional_call(model, chosen, (x.clone(),))
+    if not isinstance(outputs, Tensor) or len(outputs) != len(x):
         raise TypeError(
             "the model must return one tensor with a row for each example, got "
             f"{type(outputs).__name__}; wrap it in a module that returns its logits"
         )
+    lost = list(names)
+    if outputs.requires_grad:
+        slopes = torch.autograd.grad(outputs.sum(), list(chosen.values()), allow_unused=True)
+        lost = [name for name, slope in zip(names, slopes, strict=True) if slope is None]
+    if lost:
+        raise ValueError(
+            f"the outputs have no derivative in {', '.join(lost)}: unused, detached or under "
+            "torch.no_grad() in forward, so their influence would be zero; take that out, or name "
+            "the parameters that vary: params=[...]"
+        )
+    return outputs.detach()
+
+
+def _check_outputs(outputs: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Refuse outputs that are not finite, or not those that a loss of the library is for."""
+    if not bool(torch.isfinite(outputs).all()):
+        raise ValueError(
+            "the model returns NaN or infinite outputs; check its parameters (training diverged?)"
+        )
     if loss is cross_entropy:
-        if outputs.ndim == 2 and outputs.shape[1] == 1:
+        check_form(outputs, len(outputs))
+        check_classes(y, outputs)
+    if is_hinge(loss):
+        if outputs.ndim != 1:
             raise ValueError(
-                "cross-entropy of one column is always 0; return scores (n,) with labels -1 and +1"
+                f"a hinge is for scores (n,), got outputs {tuple(outputs.shape)}; return one "
+                "score for each example, or use cross_entropy"
             )
         check_classes(y, outputs)
-    leaf = outputs.detach().clone().requires_grad_()
-    value = loss(leaf, y[:PROBED])
-    check_loss(value, len(leaf))
-    if not value.requires_grad:
+
+
+def _check_loss(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor) -> None:
+    """Refuse a loss that is not differentiable, or not that of each example by itself."""
+    leaf = outputs.clone().requires_grad_()
+    with torch.enable_grad():
+        value = loss(leaf, y)
+        check_loss(value, len(leaf))
+        if not value.requires_grad:
+            raise ValueError(
+                "the loss has no derivative in the outputs of the model (it counts, rounds or "
+                "detaches), so influence would be zero; use one that is twice differentiable"
+            )
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+    if not bool(torch.isfinite(value).all() and torch.isfinite(slope).all()):
         raise ValueError(
-            "the loss has no derivative in the outputs of the model (it counts, rounds or "
-            "detaches), so influence would be zero; use one that is twice differentiable"
+            "the loss or its derivative is NaN or infinite for training points; use one that is "
+            "finite there (no sqrt or log of zero)"
         )
+    if not _agree(value[:1], loss(outputs[:1], y[:1])):
+        raise ValueError(
+            "the loss of an example changes with the examples beside it; return one value for "
+            'each, undivided: reduction="none", no mean and no 1 / len(y)'
+        )
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    """Whether two answers are the same but for rounding."""
+    with torch.no_grad():
+        apart = (one - other).abs().amax()
+        return bool(apart <= _ROUNDING * one.abs().amax().clamp_min(1e-30))
 
 
 def check_test(risk: EmpiricalRisk, x: Tensor, y: Tensor) -> None:
     """Refuse examples that are unlike the training points of a risk, or labels without a class."""
     check_examples(x, y, like=risk.x)
-    if risk.loss is cross_entropy:
+    if risk.loss is cross_entropy or is_hinge(risk.loss):
         with eval_mode(risk.model), torch.no_grad():
             check_classes(y, risk.model(x[:1].clone()))
 
@@ -121,3 +215,24 @@ def chosen(solver: Any, default: Callable[[], _Made]) -> _Made:
         )
     made: _Made = solver
     return made
+
+
+def check_columns(risk: EmpiricalRisk, s: Tensor) -> None:
+    """Refuse what is not finite columns (p, m) in the parameters of a risk."""
+    if s.ndim != 2 or len(s) != risk.p or s.dtype != risk.theta.dtype:
+        raise ValueError(
+            f"s_test must be ({risk.p}, m) of {risk.theta.dtype}, a row a parameter, got "
+            f"{tuple(s.shape)} of {s.dtype}; use inverse_hvp(...).x"
+        )
+    if not bool(torch.isfinite(s).all()):
+        raise ValueError("s_test holds NaN or infinite values; solve for it again")
+
+
+def check_theta(risk: EmpiricalRisk, theta: Tensor) -> None:
+    """Refuse parameters that are not (p,) of the risk's dtype, on its device."""
+    like = risk.theta
+    if (theta.shape, theta.dtype, theta.device) != (like.shape, like.dtype, like.device):
+        raise ValueError(
+            f"theta must be {tuple(like.shape)} of {like.dtype} on {like.device}, got "
+            f"{tuple(theta.shape)} of {theta.dtype} on {theta.device}; use theta.to(risk.theta)"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from robustnb.errors import RobustnbError
 
+_SINGULAR = 1e-6  # damping that a matrix needs which is singular but for rounding
+
 
 class NegativeCurvatureError(RobustnbError, ArithmeticError):
     """The damped matrix is not positive definite; `curvature` is the value that shows it."""
@@ -11,7 +13,7 @@ class NegativeCurvatureError(RobustnbError, ArithmeticError):
     def __init__(self, curvature: float, damping: float) -> None:
         """Say how much damping would do, if the curvature is that of the worst direction."""
         self.curvature = curvature
-        enough = damping + 2 * abs(curvature)
+        enough = damping + max(2 * abs(curvature), _SINGULAR)
         super().__init__(
             f"the matrix with damping {damping:g} has curvature {curvature:.3g} <= 0 in some "
             f"direction, so it has no inverse to speak of. Train nearer to a minimum, pass "

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.influence.autodiff import ModelRisk
-from robustnb.influence.checks import PROBED, check_answers, check_examples
+from robustnb.influence.checks import (
+    PROBED,
+    check_answers,
+    check_examples,
+    check_own_answers,
+)
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice
+from robustnb.models.ask import check_model
 from robustnb.models.modes import eval_mode
-from robustnb.scalars import finite
+from robustnb.scalars import finite, whole
 
 _FEATURE_CHUNK = 256
 
@@ -45,8 +51,14 @@ def empirical_risk(
     check_choice("decayed", decayed, ("all", "weights"))
     check_choice("linear", linear, ("auto", "yes", "no"))
     l2 = finite("l2", l2, least=0)
-    check_answers(model, loss, x, y)
+    if chunk_size is not None:
+        chunk_size = whole("chunk_size", chunk_size)
+    if not isinstance(model, nn.Module):
+        check_model(model)
+        raise TypeError("the model must be a torch module, whose parameters vary, not a function")
+    x = x.detach()
     names = _names(model, params)
+    check_answers(model, loss, x, y, names=names)
     marks = {
         name: decayed == "all" or parameter.ndim > 1
         for name, parameter in model.named_parameters() if name in names
@@ -67,6 +79,8 @@ def empirical_risk(
 
 def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
     known = [name for name, _ in model.named_parameters()]
+    if isinstance(params, str) and params not in ("all", "last"):
+        raise ValueError(f"params must be 'all', 'last' or a list of names such as [{params!r}]")
     if params == "all":
         chosen = known
     elif params == "last":
@@ -78,8 +92,8 @@ def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
     else:
         chosen = [name for name in known if name in params]
         missing = sorted(set(params) - set(known))
-        if missing or isinstance(params, str):
-            raise ValueError(f"the model has no parameter {missing or params!r}; it has {known}")
+        if missing:
+            raise ValueError(f"the model has no parameter {missing}; it has {known}")
     if not chosen:
         raise ValueError("the model has no parameters to vary")
     return chosen
@@ -97,6 +111,7 @@ def _linear_layer(model: nn.Module, names: Sequence[str], x: Tensor) -> nn.Linea
     if len(calls) != 1 or calls[0].ndim != 2:
         return None
     with torch.no_grad():
+        check_own_answers(lambda part: _seen(model, layer, part)[0][0], x[:PROBED])
         expected = layer(calls[0])
     if outputs.ndim == 1 and expected.shape[1] == 1:
         expected = expected[:, 0]

@@ -6,13 +6,13 @@ then b (c,). Softmax and logistic regression, linear SVMs, and the last layer of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
+from robustnb.influence.checks import check_index, check_test, check_theta
 from robustnb.influence.forward_mode import jvp
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk, Preconditioner
@@ -73,10 +73,13 @@ class LinearRisk(EmpiricalRisk):
 
     def at(self, theta: Tensor) -> LinearRisk:
         """The same risk at other parameters (p,); the features are shared."""
+        check_theta(self, theta)
         return self._with(self.x, self.y, self.features, theta)
 
     def replaced(self, index: Tensor, x: Tensor, y: Tensor | None = None) -> LinearRisk:
         """The same risk at theta with the training points `index` (k,) replaced by x (and y)."""
+        index = check_index(index, self.n, device=self.y.device)
+        check_test(self, x, self.y[index] if y is None else y)
         new_x, features, new_y = self.x.clone(), self.features.clone(), self.y.clone()
         new_x[index] = x
         with torch.no_grad():
@@ -87,6 +90,7 @@ class LinearRisk(EmpiricalRisk):
 
     def relabelled(self, y: Tensor) -> LinearRisk:
         """The same risk at theta with other labels (n,)."""
+        check_test(self, self.x, y)
         return self._with(self.x, y, self.features, self.theta)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
@@ -301,8 +305,8 @@ class KroneckerInverse(Preconditioner):
         self.a, self.left = torch.linalg.eigh(bent / risk.n)
         self.s, self.right = torch.linalg.eigh(moment / risk.n)
         scale = self.a.clamp(min=0)[:, None] * self.s.clamp(min=0)
-        least = max(risk.l2 + damping, _EIGENVALUES_FLOOR * float(scale.max()), math.ulp(0.0))
-        self.inverse = 1 / (scale + least)
+        least = max(risk.l2 + damping, _EIGENVALUES_FLOOR * float(scale.max()))
+        self.inverse = 1 / (scale + (least or 1.0))  # 1 where there is no curvature at all
 
     def __call__(self, v: Tensor) -> Tensor:
         """The approximate inverse times columns v (p, k)."""

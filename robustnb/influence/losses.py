@@ -7,6 +7,7 @@ forward mode can take.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,8 +37,14 @@ def smooth_hinge(t: float) -> Loss:
     if t == 0:
         return hinge
 
-    def loss(scores: Tensor, y: Tensor) -> Tensor:
-        # beyond the threshold, e^-40, the hinge itself: exp would overflow in the derivatives
-        return torch.nn.functional.softplus(1 - y * scores, beta=1 / t, threshold=_FAR)
+    return partial(_smoothed, t=t)
 
-    return loss
+
+def is_hinge(loss: Loss) -> bool:
+    """Whether a loss is the hinge or a smooth one, which want scores and labels -1 and +1."""
+    return loss is hinge or (isinstance(loss, partial) and loss.func is _smoothed)
+
+
+def _smoothed(scores: Tensor, y: Tensor, *, t: float) -> Tensor:
+    # beyond the threshold, e^-40, the hinge itself: exp would overflow in the derivatives
+    return torch.nn.functional.softplus(1 - y * scores, beta=1 / t, threshold=_FAR)

@@ -46,7 +46,7 @@ def fit_risk(risk: EmpiricalRisk, *, tol: float = 1e-8, max_iter: int = 200) -> 
         return _newton(risk, tol, max_iter)
     assert isinstance(risk, ModelRisk)
     theta, norm = _lbfgs(_objective(risk, None), risk.theta, tol, max_iter)
-    if norm > tol:
+    if not norm <= tol:
         raise NotConvergedError("L-BFGS", norm, _more(max_iter))
     return risk.at(theta)
 

@@ -93,6 +93,11 @@ def leave_one_out(
     predicted = -influence_of(risk, s, index=index) / risk.n
     if refits is None:
         refits = refit_without(risk, index, tol=tol, max_iter=max_iter)
+    if refits.thetas.shape != (risk.p, len(index)):
+        raise ValueError(
+            f"refits hold {refits.thetas.shape[1]} retrained models for {len(index)} removed "
+            "points; use refit_without(risk, index) with this index"
+        )
     before = risk.losses(x_test, y_test)
     after = losses_at(risk, refits.thetas, x_test, y_test)
     return LeaveOneOut(index, predicted, (after - before).T, refits.gradient_norms)

@@ -7,16 +7,19 @@ a harmful point, a negative one a helpful point.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
-from robustnb.influence.checks import check_index, check_test, chosen
+from robustnb.influence.checks import check_columns, check_index, check_test, chosen
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.risk import EmpiricalRisk
 from robustnb.influence.solution import Curvature, Solution, Solver
 from robustnb.influence.solvers import CG, Cholesky
 from robustnb.progress import progress
 
+_UNSOLVED = 0.9  # relative residual from which a solution is hardly one
 _COLUMNS = 256  # right-hand sides solved at once where there is one for each training point
 
 
@@ -52,7 +55,9 @@ def up_params(
     """I_up,params = -(H + damping I)^-1 grad L(z) of training points x (m, ...), y (m,): (m, p)."""
     check_test(risk, x, y)
     b = risk.train_gradients(x, y).T.contiguous()
-    return -chosen(solver, CG).solve(risk, b, damping=damping, curvature=curvature).x.T
+    solution = chosen(solver, CG).solve(risk, b, damping=damping, curvature=curvature)
+    _warn_unsolved(solution)
+    return -solution.x.T
 
 
 def up_loss(
@@ -73,11 +78,13 @@ def up_loss(
     s = inverse_hvp(
         risk, x_test, y_test, solver=solver, damping=damping, curvature=curvature
     )  # fmt: skip
+    _warn_unsolved(s)
     return influence_of(risk, s.x, index=index)
 
 
 def influence_of(risk: EmpiricalRisk, s_test: Tensor, *, index: Tensor | None = None) -> Tensor:
     """-s_test grad L(z_i) of every training point (or of `index`), from s_test (p, m): (m, n)."""
+    check_columns(risk, s_test)
     if index is not None:
         index = check_index(index, risk.n, device=risk.y.device)
     count = risk.n if index is None else len(index)
@@ -130,12 +137,15 @@ def pert_loss(risk: EmpiricalRisk, x: Tensor, y: Tensor, s_test: Tensor) -> Tens
     loss is I_pert,loss / n; the whole network is differentiated, frozen layers too.
     """
     check_test(risk, x, y)
-    s = s_test if s_test.ndim == 1 else s_test.sum(1)
+    columns = s_test[:, None] if s_test.ndim == 1 else s_test
+    check_columns(risk, columns)
+    s = columns.sum(1)
     found = torch.empty_like(x)
     for part in risk.chunks(len(y)):
         probe = x[part].detach().clone().requires_grad_()
-        slopes = risk.data_slopes(s[:, None], probe, y[part])
-        (found[part],) = torch.autograd.grad(-slopes.sum(), probe)
+        with torch.enable_grad():
+            total = risk.data_slopes(s[:, None], probe, y[part]).sum()
+            (found[part],) = torch.autograd.grad(-total, probe)
     return found
 
 
@@ -167,6 +177,17 @@ def corrected_influence(
             part = part - (risk.penalty_gradient() @ s_test)[:, None]
         found.append(part)
     return torch.cat(found, 1)
+
+
+def _warn_unsolved(solution: Solution) -> None:
+    """Warn of a solution that is hardly nearer than zero, as a function that drops it must."""
+    if solution.residual > _UNSOLVED:
+        warnings.warn(
+            f"{solution.solver} left a relative residual of {solution.residual:.2g} (zero has 1), "
+            "so these influences say little; give it more depth, repeats or larger batches, a "
+            "smaller scale, or use CG()",
+            stacklevel=3,
+        )
 
 
 def _output_rows(risk: LinearRisk, features: Tensor) -> Tensor:

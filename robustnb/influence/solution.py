@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ class Solver(Protocol):
     ) -> Solution:
         """The solution for right-hand sides b (p, k)."""
         ...
+
+
+def check_right_side(b: Tensor) -> None:
+    """ValueError for gradients that are not finite, which no solver may take for solved."""
+    if not bool(torch.isfinite(b).all()):
+        raise ValueError(
+            "a gradient holds NaN or infinite values: the loss is not finite or not smooth at an "
+            "example; check the examples, the loss and the parameters"
+        )
 
 
 def relative_residuals(

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from robustnb.influence.errors import NegativeCurvatureError, NotConvergedError
 from robustnb.influence.risk import EmpiricalRisk, Preconditioner, check_choice
-from robustnb.influence.solution import Curvature, Solution, relative_residuals
+from robustnb.influence.solution import (
+    Curvature,
+    Solution,
+    check_right_side,
+    relative_residuals,
+)
 from robustnb.progress import progress
 from robustnb.scalars import finite, whole
 
@@ -60,6 +65,7 @@ class Cholesky:
         curvature: Curvature = "hessian",
     ) -> Solution:
         """The solution for right-hand sides b (p, k)."""
+        check_right_side(b)
         factor = self.factor(risk, damping=damping, curvature=curvature)
         x = torch.cholesky_solve(b, factor)
         error = (factor @ (factor.T @ x) - b).norm(dim=0)
@@ -97,6 +103,7 @@ class CG:
         """The solution for right-hand sides b (p, k); a column leaves the work when it is done."""
         check_choice("curvature", curvature, ("hessian", "gauss_newton"))
         damping = finite("damping", damping, least=0)
+        check_right_side(b)
         inverse: Preconditioner | None = None
         if self.precondition == "auto":
             inverse = risk.preconditioner(damping, b.shape[1])

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from robustnb.influence.errors import NegativeCurvatureError, NotConvergedError
 from robustnb.influence.risk import EmpiricalRisk, check_choice
-from robustnb.influence.solution import Curvature, Solution, relative_residuals
+from robustnb.influence.solution import (
+    Curvature,
+    Solution,
+    check_right_side,
+    relative_residuals,
+)
 from robustnb.influence.spectrum import extreme_eigenvalues, sample_bound
 from robustnb.progress import progress
 from robustnb.scalars import finite, whole
@@ -45,6 +50,8 @@ class LiSSA:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
+        if not isinstance(self.generator, torch.Generator):
+            raise TypeError("LiSSA draws batches; pass generator=torch.Generator().manual_seed(0)")
         whole("batch_size", self.batch_size)
         whole("repeats", self.repeats)
         finite("tol", self.tol, above=0)
@@ -89,6 +96,7 @@ class LiSSA:
         """The average of the repeats for right-hand sides b (p, k)."""
         check_choice("curvature", curvature, ("hessian", "gauss_newton"))
         damping = finite("damping", damping, least=0)
+        check_right_side(b)
         scale, depth = self.plan(risk, damping=damping, curvature=curvature)
         start = b.repeat(1, self.repeats)
         h = start.clone()

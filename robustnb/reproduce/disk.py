@@ -43,12 +43,20 @@ def explain(error: OSError, project: Project) -> str:
     return ""
 
 
-def trouble(project: Project) -> str:
-    """The same for the build folder as it is now, found out by writing a little there."""
+def check_room(project: Project) -> None:
+    """OSError, with the path, if the build folder takes not even a little."""
     try:
         _try(project.build)
     except OSError as error:
         error.filename = error.filename or str(project.build / "x")
+        raise
+
+
+def trouble(project: Project) -> str:
+    """The same for the build folder as it is now, found out by writing a little there."""
+    try:
+        check_room(project)
+    except OSError as error:
         return explain(error, project)
     return ""
 

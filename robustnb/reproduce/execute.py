@@ -282,7 +282,7 @@ def _execute(
         environment["ROBUSTNB_FRESH"] = "1"
     output = status.work / "run" / NOTEBOOK
     output.parent.mkdir()
-    kernel = manager_class(environment)
+    kernel = manager_class(environment, log)
     with _papermill_log(log, status):
         usage = _measured(
             lambda: tidily(

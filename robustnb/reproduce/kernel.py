@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from robustnb.errors import RunError
@@ -60,8 +61,11 @@ def _end_tasks() -> None:
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
-def manager_class(environment: Mapping[str, str]) -> type[Any]:
-    """The class by which nbclient starts this interpreter's kernel with `environment`."""
+def manager_class(environment: Mapping[str, str], log: Path) -> type[Any]:
+    """The class by which nbclient starts this interpreter's kernel with `environment`.
+
+    What the kernel itself writes to stderr, such as why it could not start, goes to `log`.
+    """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -81,7 +85,9 @@ def manager_class(environment: Mapping[str, str]) -> type[Any]:
         async def start_kernel(self, **settings: Any) -> None:  # type: ignore[override]
             """Start it; RunError when the system cannot."""
             try:
-                await self._async_start_kernel(**{**settings, "env": dict(environment)})
+                with log.open("ab") as own:
+                    changed = {"env": dict(environment), "stderr": own}
+                    await self._async_start_kernel(**{**settings, **changed})
             except OSError as error:
                 raise RunError(f"the kernel {sys.executable} did not start: {error}") from error
 

@@ -45,6 +45,7 @@ def run_one(
     error_file.unlink(missing_ok=True)
     report(f"running {run.name}; budget {profile.reference_seconds:.0f} reference seconds")
     try:
+        disk.check_room(project)
         check_device(str(_value("device", declared, run)))
         return execute(project, run, profile, limits=limits, fresh=fresh)
     except (RunError, UsageError, OSError) as error:

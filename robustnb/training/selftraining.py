@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
+from robustnb.attacks.sanity_checks import check_batch_independence
 from robustnb.models.ask import ask, check_finite, place_of
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import real, whole
@@ -19,16 +20,22 @@ from robustnb.training.augment import Augment
 from robustnb.training.objectives import Objective
 from robustnb.training.validation import unit
 
+_ASKED = 16  # images that are asked about in two batches
+
 
 @torch.no_grad()
 def pseudo_labels(model: nn.Module, images: Tensor, *, batch_size: int = 512) -> Tensor:
     """The class that `model`, in evaluation mode, gives to each image: (N,) int64, on the CPU.
 
     images: (N, C, H, W), uint8 or float in [0, 1]. Step 2 of Meta-Algorithm 1: hard labels.
+    ValueError if the model's answers depend on the other images of a batch.
     """
     device, dtype = place_of(model, images)
     batch_size = whole("batch_size", batch_size)
     with eval_mode(model):
+        if len(images):
+            first = unit(images[:_ASKED].to(device), dtype)
+            check_batch_independence(model, first, ask(model, first))
         parts = [
             predicted(_finite(ask(model, unit(x.to(device), dtype)))).cpu()
             for x in (torch.split(images, batch_size) if len(images) else ())

@@ -125,6 +125,16 @@ def test_a_kernel_that_hangs_before_its_first_cell_fails_the_run(toy, monkeypatc
     assert left_over(toy) == []
 
 
+def test_why_a_kernel_did_not_start_stands_in_the_log_and_nowhere_else(toy, monkeypatch, capfd):
+    fails = [sys.executable, "-c", "raise OSError(28, 'No space left')", "{connection_file}"]
+    monkeypatch.setattr(kernel, "command", lambda: fails)
+    with pytest.raises(RunError, match=r"before its first cell: it lost its kernel.*The log is"):
+        run(toy)
+    assert "Traceback" not in capfd.readouterr().err
+    (log,) = (toy.build / "logs").glob("toy2020-*.log")
+    assert "OSError: [Errno 28] No space left" in log.read_text()
+
+
 def test_a_slow_cell_that_works_outlasts_the_silence_many_times(toy, edit):
     busy = (
         "import time\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass\n"

@@ -110,12 +110,12 @@ def test_a_kernel_is_this_interpreter():
     assert kernel.command()[0] == sys.executable
 
 
-def test_a_missing_ipykernel_is_told_with_the_command_that_installs_it(monkeypatch):
+def test_a_missing_ipykernel_is_told_with_the_command_that_installs_it(monkeypatch, tmp_path):
     from robustnb.errors import RunError
 
     monkeypatch.setattr(kernel, "find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"pip install 'robustnb\[book\]'"):
-        kernel.manager_class({})
+        kernel.manager_class({}, tmp_path / "log")
 
 
 def test_what_says_where_things_are_stays_and_what_changes_results_goes(tmp_path):

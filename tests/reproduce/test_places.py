@@ -175,6 +175,15 @@ def test_a_disk_that_fills_up_during_a_run_is_named_in_its_error(toy, monkeypatc
     single.run_one(toy, "toy2020", small(toy), 0, report=lambda _line: None)
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_beforehand_is_told_before_a_kernel_starts(toy, monkeypatch, code):
+    monkeypatch.setattr("robustnb.reproduce.disk._try", failing(code, None))
+    monkeypatch.setattr("robustnb.reproduce.execute.manager_class", failing(errno.EIO, "started"))
+    with pytest.raises(RunError, match=r"seed0: .* or set ROBUSTNB_BUILD to a folder") as told:
+        single.run_one(toy, "toy2020", small(toy), 0, report=lambda _line: None)
+    assert str(told.value).count("\n") == 0
+
+
 def test_a_real_full_file_leaves_the_old_one(tmp_path):
     """RLIMIT_FSIZE lets the system itself refuse the write."""
     path = tmp_path / "x"

@@ -157,6 +157,17 @@ def test_an_interrupted_training_goes_on_with_the_same_result(
     assert small.weights(resumed) == small.weights(whole)
 
 
+def test_no_pseudo_labels_of_a_model_whose_answers_depend_on_the_batch() -> None:
+    images, _ = pool()
+    for stats in (False, True):
+        net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36, track_running_stats=stats))
+        if stats:
+            assert pseudo_labels(net, images).shape == (30,)
+        else:
+            with pytest.raises(ValueError, match="depends on the other images in its batch"):
+                pseudo_labels(net, images)
+
+
 def test_pseudo_labels_are_the_predictions_in_evaluation_mode(small: SimpleNamespace) -> None:
     net = small.moody().train()
     images, _ = pool()
