@@ -106,6 +106,7 @@ def test_a_pattern_without_members_is_refused() -> None:
         (tar_of(("p.txt", b"one"), ("p.txt", b"two")), "twice"),
         (tar_of(("p.txt", b"one"))[:20], "not a whole tar"),
     ],
+    ids=["outside", "large", "twice", "cut"],  # the bytes hold the time, and would name the tests
 )
 def test_what_is_not_trusted_by_name_is_not_by_pattern(data: bytes, told: str) -> None:
     with pytest.raises(ValueError, match=told):
