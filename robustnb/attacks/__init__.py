@@ -40,6 +40,10 @@ __getattr__, __dir__, __all__ = lazy(
         "rate": "robustnb.attacks.rates",
         "clean_logits": "robustnb.attacks.results",
         "transfer": "robustnb.attacks.transfer_attack",
+        "decision_tree_attack": "robustnb.attacks.decision_tree",
+        "softmax_jacobian": "robustnb.attacks.linear",
+        "svm_attack": "robustnb.attacks.linear",
+        "svm_flip_radius": "robustnb.attacks.linear",
     },
     renamed={
         "Attack": "PGDConfig",

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy(
         "Normalize": "robustnb.models.layers",
         "ResNet": "robustnb.models.resnets",
         "SmallCNN": "robustnb.models.convnets",
+        "SoftNearestNeighbour": "robustnb.models.nearest_neighbour",
         "TanhCNN": "robustnb.models.convnets",
         "ThresholdFilter": "robustnb.models.threshold_filter",
         "WideResNet": "robustnb.models.resnets",

@@ -1,0 +1,68 @@
+"""The soft nearest neighbour: its limit, its gradient in closed form, and an attack through it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustnb.attacks import fgsm
+from robustnb.models import SoftNearestNeighbour
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def sets():
+    points = torch.rand(40, 5, generator=seeded(), dtype=torch.float64)
+    return points, torch.arange(40) % 3, torch.rand(7, 5, generator=seeded(1), dtype=torch.float64)
+
+
+def test_scores_are_the_logarithms_of_the_sums(sets):
+    points, labels, x = sets
+    found = SoftNearestNeighbour(points, labels, classes=3, bandwidth=0.3)(x)
+    weights = (-torch.cdist(x, points).square() / 0.3).exp()
+    exact = torch.stack([weights[:, labels == k].sum(1).log() for k in range(3)], 1)
+    torch.testing.assert_close(found, exact)
+
+
+def test_a_small_bandwidth_answers_as_the_nearest_point(sets):
+    points, labels, x = sets
+    found = SoftNearestNeighbour(points, labels, classes=3, bandwidth=1e-4)(x).argmax(1)
+    assert torch.equal(found, labels[torch.cdist(x, points).argmin(1)])
+
+
+def test_the_gradient_is_a_difference_of_means(sets):
+    points, labels, x = sets
+    net = SoftNearestNeighbour(points, labels, classes=3, bandwidth=0.5)
+    leaf = x.clone().requires_grad_()
+    log_share = net(leaf).log_softmax(1)[:, 1].sum()
+    (found,) = torch.autograd.grad(log_share, leaf)
+    weights = (-torch.cdist(x, points).square() / 0.5).exp()
+    own = weights * (labels == 1)
+    means = [w @ points / w.sum(1, keepdim=True) for w in (own, weights)]
+    torch.testing.assert_close(found, 2 / 0.5 * (means[0] - means[1]))
+
+
+def test_the_margin_has_a_gradient_where_cross_entropy_has_none():
+    points = torch.rand(60, 1, 28, 28, generator=seeded())
+    labels = torch.arange(60) % 2
+    net = SoftNearestNeighbour(points, labels, classes=2)
+    x = (points + 0.01 * torch.rand(points.shape, generator=seeded(1))).clamp(0, 1)
+    still = fgsm(net, x, labels, eps=0.3)
+    moved = fgsm(net, x, labels, eps=0.3, loss="margin")
+    assert (still == x).flatten(1).all(1).float().mean() > 0.9
+    assert float((net(moved).argmax(1) != labels).float().mean()) > 0.9
+
+
+def test_what_is_no_training_set_is_refused(sets):
+    points, labels, x = sets
+    with pytest.raises(ValueError, match="needs a point"):
+        SoftNearestNeighbour(points, labels, classes=4)
+    with pytest.raises(ValueError, match="int64"):
+        SoftNearestNeighbour(points, labels.double(), classes=3)
+    with pytest.raises(ValueError, match="bandwidth"):
+        SoftNearestNeighbour(points, labels, classes=3, bandwidth=0)
+    with pytest.raises(ValueError, match="5"):
+        SoftNearestNeighbour(points, labels, classes=3)(x[:, :2])
