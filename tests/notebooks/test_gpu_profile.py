@@ -36,10 +36,10 @@ CUT = {
     "tsipras2019": {
         "device": "cpu", "model": "light_cnn", "instances": 50, "draws": 2000, "dim": 100,
         "learner_size": 100,
-        "svm_size": 200, "svm_steps": 2, "train_size": 20, "epochs": 1, "batch_size": 10,
+        "svm_size": 200, "svm_steps": 2, "train_size": 100, "epochs": 1, "batch_size": 50,
         "steps": 2, "test_size": 10, "attack_size": 4, "audit_size": 2, "paper_steps": 2,
         "strong_steps": 2, "strong_targets": 1, "strong_queries": 2, "big_steps": 2,
-        "sweep": "[0.5]", "few_sizes": "[10, 20]", "few_updates": 2, "pair_size": 50,
+        "sweep": "[0.5]", "few_sizes": "[50, 100]", "few_updates": 2, "pair_size": 50,
         "pair_steps": 2,
     },
     "ilyas2019": {
