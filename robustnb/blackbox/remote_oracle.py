@@ -1,0 +1,164 @@
+"""An oracle behind a URL: batches, retries, and answers that are kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import torch
+from torch import Tensor
+
+from robustnb.blackbox.adapter import Adapter
+from robustnb.blackbox.answer_cache import AnswerCache, keys_of
+from robustnb.blackbox.oracle import check_answers, check_budget
+from robustnb.errors import RobustnbError
+from robustnb.progress import progress
+from robustnb.scalars import finite, whole
+
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a later try may mend
+_LONGEST_PAUSE = 60.0  # seconds between two tries
+_SHOWN = 200  # characters of a service's own words
+
+
+class RemoteError(RobustnbError):
+    """A service did not answer as it should; what it answered before is kept."""
+
+
+class RemoteOracle:
+    """Labels (N,) int64 from a prediction service, for examples (N, ...).
+
+    url: where questions are posted. adapter: the service's protocol. batch_size: examples in one
+    request. cache: a file of answers, which later runs and other processes share; an example that
+    stands in it is not asked again. budget: the most examples to ask. retries: further tries of one
+    request after no connection, no answer within `silence` seconds, or a passing refusal (408, 425,
+    429, 5xx), with pauses that double from `pause` seconds on, or as long as the service asks for.
+    classes: labels must lie below it.
+
+    `queries` counts the examples that this object had answered by the service. A call that fails
+    raises RemoteError and keeps every answer that came before; the same call goes on from there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        adapter: Adapter | None = None,
+        classes: int | None = None,
+        batch_size: int = 50,
+        budget: int | None = None,
+        cache: Path | str | None = None,
+        retries: int = 5,
+        pause: float = 0.5,
+        silence: float = 300.0,
+    ) -> None:
+        """Nothing is asked yet."""
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise ValueError(f"url must begin with http:// or https:// and name a host, got {url}")
+        self.url, self.adapter = url, adapter or Adapter()
+        self.classes = None if classes is None else whole("classes", classes, least=2)
+        self.batch_size = whole("batch_size", batch_size)
+        self.budget = None if budget is None else whole("budget", budget, least=0)
+        self.retries = whole("retries", retries, least=0)
+        self.pause = finite("pause", pause, least=0)
+        self.silence = finite("silence", silence, above=0)
+        self.queries = 0
+        self._cache = AnswerCache(cache, service=url)
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy must not stand between us and loopback
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The labels of x (N, ...), on its device."""
+        keys = keys_of(x)
+        known = self._cache.get(keys)
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
+        rows = sorted(first.values())
+        check_budget(self.queries, len(rows), self.budget)
+        with progress(self.url, total=len(rows)) as bar:
+            for start in range(0, len(rows), self.batch_size):
+                part = rows[start : start + self.batch_size]
+                labels = self._ask(x[part].detach().cpu()).tolist()
+                answers = [(keys[row], label) for row, label in zip(part, labels, strict=True)]
+                self._cache.put(answers)
+                known.update(answers)
+                self.queries += len(part)
+                bar.advance(len(part))
+        return torch.tensor([known[key] for key in keys], dtype=torch.int64, device=x.device)
+
+    def close(self) -> None:
+        """Close the connection and the file of answers."""
+        self._session.close()
+        self._cache.close()
+
+    def _ask(self, x: Tensor) -> Tensor:
+        """One request, tried again while that may help."""
+        question = self.adapter.request(x)
+        trouble = ""
+        for attempt in range(self.retries + 1):
+            asked_for = 0.0
+            try:
+                response = self._session.post(
+                    self.url, json=question, headers=dict(self.adapter.headers),
+                    timeout=self.silence,
+                )  # fmt: skip
+            except (requests.ConnectionError, requests.Timeout) as error:
+                trouble = _words_of(error)
+            except requests.RequestException as error:
+                raise self._error(_words_of(error), "check the URL") from None
+            else:
+                if response.ok:
+                    return self._read(response, len(x))
+                trouble = f"it answered {response.status_code}: {_short(response.text)}"
+                if response.status_code not in _PASSING:
+                    raise self._error(trouble, "check the URL and the adapter")
+                asked_for = _seconds(response.headers.get("Retry-After"))
+            if attempt < self.retries:
+                time.sleep(min(max(self.pause * 2**attempt, asked_for), _LONGEST_PAUSE))
+        raise self._error(
+            f"{trouble} (tried {self.retries + 1} times)", "see whether the service still runs"
+        )
+
+    def _read(self, response: requests.Response, count: int) -> Tensor:
+        try:
+            labels = check_answers(self.adapter.response(response.json()), count)
+        except Exception as error:
+            raise self._error(
+                f"its answer is not {count} integer labels ({type(error).__name__}: "
+                f"{_short(str(error))}); it begins {_short(response.text)!r}",
+                "mend the adapter",
+            ) from None
+        least, most = int(labels.min()), int(labels.max())
+        if least < 0 or (self.classes is not None and most >= self.classes):
+            raise self._error(
+                f"it answered labels from {least} to {most}, and classes is {self.classes}",
+                "mend the adapter or classes",
+            )
+        return labels
+
+    def _error(self, what: str, advice: str) -> RemoteError:
+        return RemoteError(
+            f"{self.url}: {what}. {len(self._cache)} answers of it are kept, {self.queries} of "
+            f"them asked for by this object; {advice}, then make the same call again, which goes "
+            "on from there"
+        )
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer came in the time set by silence"
+    return f"no connection ({_short(str(error))})"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def _seconds(header: Any) -> float:
+    """Retry-After in seconds; 0 where it is missing or a date."""
+    try:
+        return max(float(header), 0.0)
+    except (TypeError, ValueError):
+        return 0.0
