@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy(
         "QueryBudgetError": "robustnb.blackbox.oracle",
         "RemoteError": "robustnb.blackbox.remote_oracle",
         "RemoteOracle": "robustnb.blackbox.remote_oracle",
+        "ServiceLimits": "robustnb.blackbox.service",
         "Substitute": "robustnb.blackbox.substitute",
         "TransferMatrix": "robustnb.blackbox.matrices",
         "jacobian_augmentation": "robustnb.blackbox.augmentation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from robustnb.attacks.projections import Clip, check_box, lp_distance
 from robustnb.attacks.rates import Rate, rate
-from robustnb.blackbox.oracle import LabelFunction, check_answers
-from robustnb.scalars import finite
+from robustnb.blackbox.oracle import LabelFunction, check_answers, majority
+from robustnb.scalars import finite, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,19 @@ class TransferMatrix:
         """Misclassified among the examples that the target classifies correctly when clean."""
         correct = self.clean[target] == self.y
         return rate(self.misclassified(source, target), correct, level=level)
+
+    def with_vote(self, name: str, voters: Sequence[str], *, classes: int) -> TransferMatrix:
+        """The same with one more target, the majority of `voters`, which costs no question."""
+
+        def vote(ballots: list[Tensor]) -> Tensor:
+            return majority(ballots, classes=whole("classes", classes, least=2))
+
+        voted = {
+            (source, name): vote([self._answers(source, voter) for voter in voters])
+            for source in self.size
+        }
+        clean = {**self.clean, name: vote([self.clean[voter] for voter in voters])}
+        return TransferMatrix(self.y, clean, {**self.answers, **voted}, self.size)
 
     def _answers(self, source: str, target: str) -> Tensor:
         if (source, target) not in self.answers:

@@ -115,8 +115,12 @@ def majority_vote(voters: Sequence[LabelFunction], *, classes: int) -> LabelFunc
         raise ValueError("voters must name at least one function of labels")
 
     def vote(x: Tensor) -> Tensor:
-        votes = torch.stack([check_answers(voter(x), len(x)) for voter in voters])
-        counts = nn.functional.one_hot(votes, classes).sum(0)
-        return counts.argmax(1)
+        return majority([check_answers(voter(x), len(x)) for voter in voters], classes=classes)
 
     return vote
+
+
+def majority(votes: Sequence[Tensor], *, classes: int) -> Tensor:
+    """The label (N,) that most of the votes, each (N,), give; among equals the smallest."""
+    counts = nn.functional.one_hot(torch.stack(list(votes)), classes).sum(0)
+    return counts.argmax(1)

@@ -137,6 +137,15 @@ def test_every_target_is_asked_once_about_every_set():
     assert asked == [4, 4, 4]
 
 
+def test_a_vote_is_the_majority_of_the_answers_that_are_there():
+    x, y, found = matrix()
+    voted = found.with_vote("vote", ["a", "b", "b"], classes=CLASSES)
+    assert torch.equal(voted.misclassified("signs", "vote"), found.misclassified("signs", "b"))
+    assert torch.equal(voted.changed("signs", "vote"), found.changed("signs", "b"))
+    with pytest.raises(ValueError, match="no pair 'signs', 'c'"):
+        found.with_vote("vote", ["c"], classes=CLASSES)
+
+
 def test_a_matrix_names_what_is_wrong():
     x, y, found = matrix()
     with pytest.raises(ValueError, match="no pair 'c', 'a'"):
