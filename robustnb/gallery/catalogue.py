@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustnb.gallery import (
     attack_loop,
+    black_box,
     influence,
     objective,
     pictures,
@@ -22,6 +23,6 @@ def pitfalls() -> tuple[Pitfall, ...]:
     """
     rooms = (
         attack_loop, projection, objective, skip_connections, influence, pictures,
-        storage_and_rates,
+        storage_and_rates, black_box,
     )  # fmt: skip
     return tuple(pitfall for room in rooms for pitfall in room.PITFALLS)

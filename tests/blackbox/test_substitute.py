@@ -138,7 +138,7 @@ def test_every_target_is_asked_once_about_every_set():
 
 
 def test_a_vote_is_the_majority_of_the_answers_that_are_there():
-    x, y, found = matrix()
+    _, _, found = matrix()
     voted = found.with_vote("vote", ["a", "b", "b"], classes=CLASSES)
     assert torch.equal(voted.misclassified("signs", "vote"), found.misclassified("signs", "b"))
     assert torch.equal(voted.changed("signs", "vote"), found.changed("signs", "b"))

@@ -49,6 +49,13 @@ CUT = {
         "audit_size": 2, "paper_steps": 2, "strong_steps": 2, "strong_targets": 1,
         "strong_queries": 2, "early_size": 10, "early_updates": 1, "pool_size": 100,
     },
+    "papernot2016": {
+        "device": "cpu", "instances": 50, "draws": 2000, "subset_size": 100, "train_size": 200,
+        "epochs": 1, "batch_size": 50, "test_size": 6, "solver_steps": 2, "svm_sweep": "[1.5]",
+        "seed_size": 10, "doubling": 1, "kept": 5, "rounds": 2, "net_rounds": 2,
+        "service_rounds": 2, "substitute_epochs": 1, "substitute_batch": 10, "trees": 2,
+        "service_size": 4,
+    },
 }  # fmt: skip
 
 
