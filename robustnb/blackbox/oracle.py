@@ -101,9 +101,11 @@ def labels_of(model: Any, *, batch_size: int = 1000) -> LabelFunction:
         )
 
     def of_classifier(x: Tensor) -> Tensor:
-        if len(x) == 0:
-            return torch.empty(0, dtype=torch.int64)
-        return torch.as_tensor(model.predict(x.detach().cpu().flatten(1).float().numpy()))
+        rows = x.detach().cpu().flatten(1).float().numpy() if len(x) else ()
+        parts = [torch.empty(0, dtype=torch.int64)]
+        for start in range(0, len(rows), batch_size):
+            parts.append(torch.as_tensor(model.predict(rows[start : start + batch_size])))
+        return torch.cat(parts)
 
     return of_classifier
 
