@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustnb.gallery import (
     attack_loop,
+    feature_transfer,
     influence,
     objective,
     pictures,
@@ -21,7 +22,7 @@ def pitfalls() -> tuple[Pitfall, ...]:
     ['byte-mask', 'last-iterate']
     """
     rooms = (
-        attack_loop, projection, objective, skip_connections, influence, pictures,
-        storage_and_rates,
+        attack_loop, projection, objective, skip_connections, feature_transfer, influence,
+        pictures, storage_and_rates,
     )  # fmt: skip
     return tuple(pitfall for room in rooms for pitfall in room.PITFALLS)
