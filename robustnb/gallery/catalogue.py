@@ -5,6 +5,7 @@ from __future__ import annotations
 from robustnb.gallery import (
     attack_loop,
     black_box,
+    feature_transfer,
     influence,
     objective,
     pictures,
@@ -22,7 +23,7 @@ def pitfalls() -> tuple[Pitfall, ...]:
     ['byte-mask', 'last-iterate']
     """
     rooms = (
-        attack_loop, projection, objective, skip_connections, influence, pictures,
-        storage_and_rates, black_box,
+        attack_loop, projection, objective, skip_connections, feature_transfer, influence,
+        pictures, storage_and_rates, black_box,
     )  # fmt: skip
     return tuple(pitfall for room in rooms for pitfall in room.PITFALLS)

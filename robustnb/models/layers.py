@@ -81,13 +81,23 @@ def materialise(
     or fan-out, with zero biases.
     """
     model.to_empty(device="cpu")
+    initialise(model, generator=generator, init=init)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+
+
+def initialise(
+    model: nn.Module, *, generator: torch.Generator | None, init: Init = "torch"
+) -> None:
+    """Draw the weights of a model on the CPU anew and in place, as `materialise` does.
+
+    Batch norm begins again, its running statistics included. Other layers stay as they are.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             _initialise(module, generator, init if isinstance(module, nn.Conv2d) else "torch")
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()  # ones and zeros, nothing random
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

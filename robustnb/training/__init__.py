@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy(
         "crop_and_flip": "robustnb.training.augment",
         "train_val_split": "robustnb.training.validation",
         "fingerprint": "robustnb.training.checkpoint",
+        "FreeTraining": "robustnb.training.free",
+        "free_training": "robustnb.training.free",
         "fit": "robustnb.training.training_loop",
         "implied_weight": "robustnb.training.selftraining",
         "milestones": "robustnb.training.schedules",

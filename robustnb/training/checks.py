@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustnb.attacks.validation import check_classes, check_gradients_allowed, check_images
+from robustnb.attacks.validation import (
+    check_choice,
+    check_classes,
+    check_gradients_allowed,
+    check_images,
+)
 from robustnb.models.ask import check_form, check_model, place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective
@@ -17,7 +23,12 @@ _ALONE = "more than 1 value per channel"  # what batch norm says of a batch of o
 
 
 def check_training(
-    model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    inputs: Literal["images", "features"] = "images",
 ) -> None:
     """Refuse models, images and labels that cannot be trained on, before anything is spent."""
     check_model(model)
@@ -33,8 +44,9 @@ def check_training(
                 f"{what} must be a torch tensor, got {type(value).__name__}; "
                 f"use torch.as_tensor({what})"
             )
-    if images.dtype != torch.uint8:
-        check_images(images)
+    check_choice("inputs", inputs, ("images", "features"))
+    if images.dtype != torch.uint8 or inputs == "features":
+        check_images(images, (0.0, 1.0) if inputs == "images" else None)
     if labels.ndim != 1 or len(labels) == 0 or len(images) != len(labels):
         raise ValueError(
             f"fit wants one label for each image and at least one of them, got {len(images)} "

@@ -40,6 +40,7 @@ def choose_channels_last(
     if steps < LEAST_STEPS:
         return False
     trial, (device, dtype) = copy.deepcopy(model), place_of(model, images)
+    objective = copy.deepcopy(objective)  # which may keep count of its steps
     x, y = unit(images.to(device, copy=True), dtype), labels.to(device)
 
     def step() -> None:

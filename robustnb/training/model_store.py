@@ -24,6 +24,7 @@ M = TypeVar("M", bound=nn.Module)
 SOURCES = (
     "robustnb.training.training_loop",
     "robustnb.training.objectives",
+    "robustnb.training.free",
     "robustnb.training.selftraining",
     "robustnb.training.stability",
 )

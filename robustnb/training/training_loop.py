@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -37,6 +36,7 @@ from robustnb.training.checkpoint import (
 from robustnb.training.checks import check_last_batch, check_training
 from robustnb.training.memory_format import choose_channels_last
 from robustnb.training.objectives import Objective
+from robustnb.training.randomness import private_randomness, reseed
 from robustnb.training.schedules import Schedule, constant
 from robustnb.training.validation import Validate, unit
 
@@ -92,12 +92,15 @@ def fit(
     channels_last: bool | Literal["auto"] = False,
     drop_last: bool = False,
     max_batches: int | None = None,
+    inputs: Literal["images", "features"] = "images",
     title: str = "train",
 ) -> History:
     """Train `model` in place by stochastic gradient descent on `objective`.
 
     images: (N, C, H, W), uint8 or float in [0, 1]; labels: (N,). They are moved to the model's
-    device once; images take the model's dtype batch by batch.
+    device once; images take the model's dtype batch by batch. With inputs="features" they are
+    (N, ...) floats of any finite size. An objective with a number `replays` gets each batch that
+    often, with a step of the optimizer each time.
 
     `validate` scores the model, in eval mode, after each epoch; higher is better, and the weights
     of the earliest best epoch are the ones `model` ends with. It must never see the test set.
@@ -119,7 +122,7 @@ def fit(
         objective, epochs, batch_size, lr, momentum, weight_decay, nesterov, optimizer, schedule,
         validate, augment, amp, compile, channels_last, drop_last, max_batches,
     )  # fmt: skip
-    check_training(model, images, labels, generator)
+    check_training(model, images, labels, generator, inputs=inputs)
     plan.check_size(len(labels))
     check_last_batch(model, objective, images, labels, plan.last_batch(len(labels)))
     automatic = plan.channels_last == "auto"
@@ -180,7 +183,7 @@ def _epochs(
     net = cast(nn.Module, torch.compile(model)) if plan.compile else model
     with (
         progress(title, total=plan.epochs * steps) as bar,
-        _private_randomness(labels.device),
+        private_randomness(labels.device),
         training(net),
     ):
         bar.done = len(history.epochs) * steps
@@ -267,6 +270,11 @@ class _Plan:
                 f'channels_last must be True, False or "auto", got {self.channels_last!r}'
             )
 
+    @property
+    def replays(self) -> int:
+        """How many steps the objective wants of each batch; 1 unless it says so."""
+        return whole("the objective's replays", getattr(self.objective, "replays", 1))
+
     def check_size(self, size: int) -> None:
         """Refuse batches that are larger than the set of images."""
         if self.batch_size > size:
@@ -321,7 +329,7 @@ def _epoch(
     started = time.perf_counter()
     device, (_, dtype) = labels.device, place_of(net, images)
     steps = plan.steps(len(labels))
-    noise = _reseed(state.generator, device)
+    noise = reseed(state.generator, device)
     order = torch.randperm(len(labels), generator=state.generator).to(device)
     total, seen = torch.zeros((), device=device), 0
     for step, index in enumerate(torch.split(order, plan.batch_size)[:steps]):
@@ -331,9 +339,11 @@ def _epoch(
         x = unit(x, dtype)
         if plan.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        rate = real("the schedule's factor", plan.schedule(finished + step / steps)) * plan.lr
-        total += _step(plan, net, state.optimizer, x, y, noise, rate) * len(y)
-        seen += len(y)
+        for replay in range(plan.replays):
+            at = plan.schedule(finished + (step + replay / plan.replays) / steps)
+            rate = real("the schedule's factor", at) * plan.lr
+            total += _step(plan, net, state.optimizer, x, y, noise, rate) * len(y)
+            seen += len(y)
         bar.advance()
     # read once an epoch: reading it at each step would make a GPU wait
     loss = float(total) / seen
@@ -380,20 +390,3 @@ def _select(model: nn.Module, validate: Validate | None, state: State, history: 
     if not past or score > max(past):
         history.best = len(history.epochs)
         state.keep()
-
-
-def _reseed(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """Seed dropout and a generator on the device: the CPU generator alone is then the state."""
-    dropout, noise = torch.randint(2**62, (2,), generator=generator).tolist()
-    torch.default_generator.manual_seed(dropout)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(dropout)
-    return torch.Generator(device).manual_seed(noise)
-
-
-@contextmanager
-def _private_randomness(device: torch.device) -> Iterator[None]:
-    """Give the global random state back as it was: dropout can draw from nothing else."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield

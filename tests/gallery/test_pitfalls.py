@@ -26,6 +26,7 @@ KNOWN = {
     "raw-nll": 10.0,
     "shared-relu": 0.875,  # 1 - gamma^3
     "name-match": 3.0,  # blocks 10, 20 and 30
+    "feature-mean": 15 / 16,  # one of sixteen features
     "normalised-eps": 1 - 0.3081,
     "no-noise": 1.0,
     "text-flag": 1.0,

@@ -56,6 +56,13 @@ CUT = {
         "service_rounds": 2, "substitute_epochs": 1, "substitute_batch": 10, "trees": 2,
         "service_size": 4,
     },
+    "shafahi2020": {
+        "device": "cpu", "instances": 50, "train_size": 20, "val_size": 10, "updates": 5,
+        "head_updates": 2, "study_updates": 2, "tune_updates": 2, "batch_size": 4, "steps": 2,
+        "counts": "[0, 1, 10]", "hidden": 8, "weights": "[0.0, 0.01]", "few": "[2, 3]",
+        "test_size": 4, "attack_size": 2, "audit_size": 2, "paper_steps": 2, "strong_steps": 2,
+        "strong_targets": 1, "strong_queries": 2, "shift_steps": 2,
+    },
 }  # fmt: skip
 
 
