@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "BinaryCNN": "robustnb.models.convnets",
+        "DenseNet": "robustnb.models.densenet",
         "EfficientNetLite0": "robustnb.models.efficientnet",
         "LightCNN": "robustnb.models.convnets",
         "MLP": "robustnb.models.convnets",
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy(
         "build": "robustnb.models.catalogue",
         "build_filtered": "robustnb.models.threshold_filter",
         "efficientnet_lite0": "robustnb.models.efficientnet",
+        "efficientnet_lite1": "robustnb.models.efficientnet",
         "eval_mode": "robustnb.models.modes",
         "parameter_count": "robustnb.models.layers",
         "resnet18": "robustnb.models.resnets",
