@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy(
         "LightCNN": "robustnb.models.convnets",
         "MLP": "robustnb.models.convnets",
         "Normalize": "robustnb.models.layers",
+        "PlainCNN": "robustnb.models.plain_convnet",
         "ResNet": "robustnb.models.resnets",
         "SmallCNN": "robustnb.models.convnets",
         "SoftNearestNeighbour": "robustnb.models.nearest_neighbour",

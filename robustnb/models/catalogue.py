@@ -10,6 +10,7 @@ from robustnb.errors import unknown
 from robustnb.models.convnets import MLP, BinaryCNN, LightCNN, SmallCNN, TanhCNN
 from robustnb.models.densenet import DenseNet
 from robustnb.models.layers import Builder
+from robustnb.models.plain_convnet import PlainCNN
 from robustnb.models.resnets import resnet18, wide_resnet
 
 MODELS: dict[str, Builder] = {
@@ -17,6 +18,7 @@ MODELS: dict[str, Builder] = {
     "densenet": DenseNet,
     "light_cnn": LightCNN,
     "mlp": MLP,
+    "plain_cnn": PlainCNN,
     "resnet18": resnet18,
     "small_cnn": SmallCNN,
     "tanh_cnn": TanhCNN,

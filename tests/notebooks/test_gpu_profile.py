@@ -49,6 +49,11 @@ CUT = {
         "audit_size": 2, "paper_steps": 2, "strong_steps": 2, "strong_targets": 1,
         "strong_queries": 2, "early_size": 10, "early_updates": 1, "pool_size": 100,
     },
+    "wu2020": {
+        "device": "cpu", "instances": 50, "shrink": 4, "widen": 1, "layers": 1, "growth": 2,
+        "train_size": 40, "epochs": 1, "batch_size": 20, "pool_size": 100, "attack_size": 2,
+        "steps": 2, "photo_side": 32, "photo_pool": 100, "photo_size": 2,
+    },
 }  # fmt: skip
 
 
