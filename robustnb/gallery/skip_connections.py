@@ -46,7 +46,8 @@ class _Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.maps
-        return torch.relu(x @ first) @ second
+        result: Tensor = torch.relu(x @ first) @ second
+        return result
 
     def jacobian(self) -> Tensor:
         """Of f, for rows, where every ReLU is open."""
