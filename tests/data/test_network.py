@@ -14,6 +14,7 @@ FIRST_LABELS = {
     "mnist": [5, 0, 4, 1, 9],
     "fashion_mnist": [9, 0, 0, 3, 0],
     "cifar10": [6, 9, 9, 4, 1],
+    "stamps": [0, 0, 0, 0, 0],
 }
 
 
@@ -31,6 +32,7 @@ def test_every_source_in_reach_gives_the_known_bytes_and_one_is(name: str, tmp_p
             refused.append(f"{dataset.sources[number]}: {error}")
             continue
         decode.check(dataset, arrays)
-        assert arrays["train"][1][:5].tolist() == FIRST_LABELS[name]
+        labels = arrays.get("train", arrays["test"])[1]
+        assert labels[:5].tolist() == FIRST_LABELS[name]
         answered.append(dataset.sources[number])
     assert answered, refused

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from robustnb import data
-from robustnb.models import efficientnet_lite0, parameter_count
+from robustnb.models import efficientnet_lite0, efficientnet_lite1, parameter_count
 from robustnb.models.efficientnet import InvertedResidual, SamePadConv2d
 
 # of the published implementation, on the images below
@@ -18,6 +18,7 @@ DOGS = range(151, 269)
 
 def test_it_has_the_published_number_of_parameters():
     assert parameter_count(efficientnet_lite0()) == 4_652_008
+    assert parameter_count(efficientnet_lite1()) == 5_416_680
 
 
 @pytest.mark.parametrize("size", [7, 8, 15])
@@ -54,4 +55,6 @@ def test_trained_weights_give_the_published_logits_and_know_a_dog():
         dogs = data.to_unit(images[labels == data.find("cifar10").classes.index("dog")])
         large = interpolate(dogs, size=128, mode="bicubic").clamp(0, 1)
         named = net(large).argmax(1).tolist()
+        deeper = efficientnet_lite1(pretrained=True)(large).argmax(1).tolist()
     assert sum(name in DOGS for name in named) > len(named) / 2
+    assert sum(name in DOGS for name in deeper) > len(deeper) / 2
