@@ -112,7 +112,8 @@ def craft_images(subject: Subject, attack: Attack, *, generator: torch.Generator
             for number, block in enumerate(blocks(len(x))):
                 own = (seed + number) % _SEEDS
                 starts = run.starts(x[block], own)
-                for rows in _batches(torch.arange(len(x))[block], subject.batch_size):
+                every = torch.arange(len(x), device=x.device)[block]
+                for rows in _batches(every, subject.batch_size):
                     batch = _batch(
                         subject, rows, starts[rows - block.start], _nothing(x[rows]), own
                     )

@@ -185,7 +185,8 @@ class _SquareProposal:
         The length stays within the radius and clipping only shortens it: no projection is needed.
         """
         to, out = self._window(*size), self._window(*size)
-        pattern, order = self._halves(*size) * self._signs(self.shape[0], 1, 1), self.order
+        halves, order = self._halves(*size).to(images), self.order
+        pattern = halves * self._signs(self.shape[0], 1, 1)
         total = projections.lp_distance(self.at, self.x, self.norm).reshape(-1, 1, 1, 1)
         self.old = [(window, images[(..., *window)].clone()) for window in (to, out)]
         clean = self.clean[(..., *to)]
@@ -196,7 +197,7 @@ class _SquareProposal:
         images[(..., *out)] = self.clean[(..., *out)]
         spare = (self.radius**order - total**order) / self.shape[0]
         budget = (length**order + left**order + spare).clamp_min(0) ** (1 / order)
-        new = pattern.to(new) + new / length.clamp_min(1e-10)
+        new = pattern + new / length.clamp_min(1e-10)
         new = clean + new / _length(new, order).clamp_min(1e-10) * budget
         images[(..., *to)] = new if self.clip is None else new.clamp(*self.clip)
 
