@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import check_choice
@@ -81,7 +80,6 @@ class TransferNet(nn.Module):
             self.extractor.eval()
         return self
 
-    @torch.no_grad()
     def unfrozen(self) -> TransferNet:
         """A copy of the same weights in which the extractor trains, too."""
         return TransferNet(self.extractor, self.head, frozen=False, statistics=self.statistics)
