@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from robustnb.identity import describe
 from robustnb.models import LightCNN, SmallCNN
 from robustnb.training import fit, standard
 from robustnb.transfer_learning import (
@@ -96,3 +99,13 @@ def test_what_cannot_be_distilled_is_refused():
     wide = torch.nn.Sequential(other, torch.nn.Linear(64, 5).double())
     with pytest.raises(ValueError, match="architecture"):
         without_forgetting(wide, weight=1.0)(net, x, y, None)
+
+
+def test_the_store_of_models_tells_sources_weights_and_distances_apart():
+    sources = [split(LightCNN(generator=draws(seed)))[0] for seed in (0, 1)]
+    told = {
+        json.dumps(describe(without_forgetting(source, weight=weight, distance=distance)))
+        for source in sources for weight in (0.1, 0.2) for distance in ("l1", "l2")
+    }  # fmt: skip
+    again = describe(without_forgetting(sources[0], weight=0.1, distance="l1"))
+    assert len(told) == 8 and json.dumps(again) in told
