@@ -81,6 +81,7 @@ hero: $(BOOK)
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py
 	$(BIN)/python benchmarks/skip_gradient.py
+	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/book.py
 
 # Other libraries' attacks, in an environment of their own that sees the book's.
