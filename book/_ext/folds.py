@@ -248,7 +248,8 @@ def _proof_line(proof: nodes.Element) -> fold_summary:
     body = _proof_body(proof)
     steps = sum(len(node.children) for node in body if isinstance(node, nodes.enumerated_list))
     line = fold_summary("", "", nodes.strong("", "Proof"))
-    line += nodes.Text(f" in {steps} steps" if steps else "")
+    if steps:
+        line += nodes.Text(f" in {steps} steps" if steps > 1 else " in one step")
     if isinstance(body[0], nodes.paragraph):
         line += nodes.inline("", ". ", *_first_sentence(body[0]), classes=["rnb-hint"])
     return line
