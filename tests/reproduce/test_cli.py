@@ -33,7 +33,7 @@ WRONG_NAMES = {
     "power toy2020 --profile labtop": "did you mean 'laptop'",
     "picture toy2021": "did you mean 'toy2020'",
     "data fetch mnits": "did you mean 'mnist'",
-    "data fetch efficientnet_lite": "did you mean 'efficientnet_lite0'",
+    "data fetch efficientnet_lit0": "did you mean 'efficientnet_lite0'",
     "data verify mnits": "did you mean 'mnist'",
 }
 LIGHT = f"""

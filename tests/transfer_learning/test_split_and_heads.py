@@ -45,6 +45,7 @@ def normed():
     for layer in net:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, std=0.1, generator=draws(2))
+            nn.init.zeros_(layer.bias)
     return net
 
 
