@@ -125,12 +125,12 @@ def test_a_passing_refusal_is_tried_again(broken, status):
 
 
 def test_a_rate_limit_of_a_real_service_only_slows_it(model):
-    limits = ServiceLimits(features=D, most=10, rate=200.0, burst=10)
+    limits = ServiceLimits(features=D, most=10, rate=4.0, burst=10)
     with LocalService(model, limits) as service:
         oracle = RemoteOracle(service.url, batch_size=10, pause=0.001, retries=50)
-        x = examples(60)
+        x = examples(20)  # the second ten have to wait for 2.5 seconds
         assert torch.equal(oracle(x), labels_of(model)(x))
-        assert service.meter()["refused"] > 0 and service.meter()["queries"] == 60
+        assert service.meter()["refused"] > 0 and service.meter()["queries"] == 20
 
 
 @pytest.mark.parametrize(
