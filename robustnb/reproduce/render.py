@@ -24,6 +24,7 @@ from robustnb.reproduce import (
     scoreboard,
     verdict_box,
 )
+from robustnb.reproduce.listing import listing
 from robustnb.reproduce.profiles import NAMES as PROFILES
 
 Json = Mapping[str, Any]
@@ -136,10 +137,10 @@ def _setting(_ledger: Json, page: Page, name: str) -> str:
 
 
 def _source(_ledger: Json, _page: Page, name: str) -> str:
-    """The very lines of robustnb that ran; `name` is module:object."""
+    """The lines of robustnb that ran, their docstrings filled; `name` is module:object."""
     module, _, wanted = name.partition(":")
     try:
-        return f"```python\n# {module}\n{definition(module, wanted)}\n```"
+        return f"```python\n# {module}\n{listing(definition(module, wanted))}\n```"
     except ImportError as error:
         raise UsageError(f"placeholder source {name}: {error}; write module:object") from None
 

@@ -10,6 +10,7 @@ import yaml
 from robustnb.errors import UsageError
 from robustnb.reproduce import atomic
 from robustnb.reproduce.ledger import ledger
+from robustnb.reproduce.listing import listing
 from robustnb.reproduce.registry import load_all
 from robustnb.reproduce.render import _RENDERERS, Page, substitute
 from robustnb.reproduce.scoreboard import readme
@@ -266,10 +267,10 @@ def test_a_setting_shows_the_papers_beside_the_parameters_of_this_run(show):
     ]
 
 
-def test_a_source_is_the_text_of_the_very_function(show):
+def test_a_source_is_the_code_of_the_very_function(show):
     text = show("{{ source robustnb.reproduce.atomic:move_folder }}")
     assert text.startswith("```python\n# robustnb.reproduce.atomic\n")
-    assert inspect.getsource(atomic.move_folder).rstrip() in text
+    assert listing(inspect.getsource(atomic.move_folder)) in text
 
 
 def test_a_source_that_is_not_there_is_refused(show):
