@@ -33,11 +33,13 @@ def _docstrings(tree: ast.Module) -> list[ast.Expr]:
 def _filled(lines: list[str], width: int) -> list[str]:
     margin = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
     text = inspect.cleandoc("\n".join(line.removeprefix(margin) for line in lines))
+    body, closing = text[:-3].rstrip(), text[-3:]
+    apart = "\n" if len(lines) > 1 else ""
     paragraphs = [
         part if _keeps_its_lines(part) else textwrap.fill(part, width - len(margin))
-        for part in text.split("\n\n")
+        for part in body.split("\n\n")
     ]
-    return textwrap.indent("\n\n".join(paragraphs), margin).splitlines()
+    return textwrap.indent("\n\n".join(paragraphs) + apart + closing, margin).splitlines()
 
 
 def _keeps_its_lines(paragraph: str) -> bool:
