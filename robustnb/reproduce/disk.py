@@ -12,7 +12,7 @@ from robustnb.reproduce.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _TRIED_BYTES = 1 << 20
 
 
@@ -31,6 +31,9 @@ def explain(error: OSError, project: Project) -> str:
                 f"{path} is missing; restore it: git checkout -- {path.relative_to(project.root)}"
             )
         return ""
+    if error.errno == errno.EISDIR and error.filename:
+        path = Path(error.filename2 or error.filename)
+        return f"{path} is a folder where a file belongs; move it away, or remove it"
     if error.errno in _NO_FOLDER and error.filename:
         path = Path(error.filename)
         return f"{path} is no folder and cannot be one; set {_variable(path, project)} to another"

@@ -10,7 +10,8 @@ from robustnb.errors import RunError, UsageError
 from robustnb.reproduce import convert, disk, keys
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.device import check_device
-from robustnb.reproduce.execute import RECORD, execute
+from robustnb.reproduce.execute import execute
+from robustnb.reproduce.finished import is_finished
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.parameters import Parameter, Value, parse_assignments
 from robustnb.reproduce.profiles import Profile
@@ -38,7 +39,7 @@ def run_one(
     given = parse_assignments(declared, list(assignments))
     run = keys.resolve_run(project, paper, profile, seed, given=given)
     folder = run.folder(project.runs)
-    if (folder / RECORD).is_file() and not fresh:
+    if is_finished(run, project.runs) and not fresh:
         report(f"{run.name} is there already")
         return folder
     error_file = project.build / "failed" / f"{run.name}.txt"

@@ -161,6 +161,12 @@ def test_a_file_of_the_checkout_that_is_missing_is_named_with_the_fix(toy, robus
         robustnb("book")
 
 
+def test_a_folder_in_place_of_a_file_is_named(toy, robustnb):
+    (toy.build / "lock").mkdir(parents=True)
+    code, _, err = robustnb("reproduce", "toy2020")
+    assert code == 1 and f"{toy.build / 'lock'} is a folder where a file belongs" in err
+
+
 def test_another_error_of_the_system_is_not_explained_away(toy):
     assert disk.explain(OSError(errno.EIO, "Input/output error", "x"), toy) == ""
     assert disk.trouble(toy) == "" and disk.writable(toy.build)
