@@ -24,8 +24,16 @@ def explain(error: OSError, project: Project) -> str:
             f"no space left in {path.parent}; free some there, "
             f"or set {_variable(path, project)} to a folder with room"
         )
+    if error.errno == errno.EFBIG:
+        path = Path(error.filename or project.build / "x")
+        return (
+            f"a file in {path.parent} would be larger than this process may write; raise the "
+            "limit (ulimit -f, or the batch system's)"
+        )
     if error.errno == errno.ENOENT and error.filename:
         path = Path(error.filename)
+        if project.build.is_relative_to(path):
+            return f"{path} cannot be made; set {_variable(path, project)} to a folder that can"
         if path.is_relative_to(project.root) and not path.is_relative_to(project.build):
             return (
                 f"{path} is missing; restore it: git checkout -- {path.relative_to(project.root)}"
