@@ -122,9 +122,12 @@ def load(name: str, split: str, *, limit: int | None = None) -> tuple[Tensor, Te
     """
     import torch
 
+    from robustnb.scalars import whole  # which needs numpy
+
     dataset = find(name)
     n = dataset.split(split).n
-    if limit is not None and not 1 <= limit <= n:
+    limit = None if limit is None else whole("limit", limit)
+    if limit is not None and limit > n:
         raise ValueError(f"limit must be from 1 to {n} for {name} {split}, got {limit}")
     images, labels = _pair(dataset, split)
     if limit is not None or name in _held:

@@ -24,6 +24,14 @@ def to_unit(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
+def _check_pairs(images: Tensor, labels: Tensor) -> None:
+    """ValueError unless there is one label for each image."""
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
+        )
+
+
 def _quotas(counts: Tensor, size: int, generator: torch.Generator) -> list[int]:
     # largest remainder in exact whole numbers; equal remainders are settled by the generator
     shares = counts * size
@@ -45,10 +53,7 @@ def subset(
     gives the same subset. images: (N, ...), labels: (N,). Raises ValueError unless
     1 <= size <= N, or if the lengths differ.
     """
-    if labels.ndim != 1 or len(images) != len(labels):
-        raise ValueError(
-            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
-        )
+    _check_pairs(images, labels)
     size = whole("size", size)
     if not 1 <= size <= len(labels):
         raise ValueError(f"size must be from 1 to the {len(labels)} examples there are, got {size}")
@@ -70,10 +75,10 @@ def nested_subsets(
     than the number of classes. The same (CPU) generator state gives the same subsets. Raises
     ValueError unless 1 <= size <= N.
     """
-    if not sizes or not all(1 <= size <= len(labels) for size in sizes):
-        raise ValueError(f"sizes must be from 1 to the {len(labels)} examples, got {list(sizes)}")
-    if len(images) != len(labels):
-        raise ValueError(f"got {len(images)} images and {len(labels)} labels; pass one for each")
+    wanted = [whole("size", size) for size in sizes]
+    if not wanted or max(wanted) > len(labels):
+        raise ValueError(f"sizes must be from 1 to the {len(labels)} examples, got {wanted}")
+    _check_pairs(images, labels)
     places = torch.empty(len(labels), dtype=torch.float64)
     for label in torch.unique(labels.cpu()):
         members = torch.nonzero(labels.cpu() == label).flatten()
@@ -82,7 +87,7 @@ def nested_subsets(
         shift = torch.rand(1, generator=generator, dtype=torch.float64)
         places[members] = (rank + shift) / len(members)
     order = torch.argsort(places, stable=True)
-    taken = {size: order[:size] for size in sizes}
+    taken = {size: order[:size] for size in wanted}
     return {
         size: (images[index.to(images.device)], labels[index.to(labels.device)])
         for size, index in taken.items()
@@ -96,8 +101,10 @@ def repeat_to(
 
     One epoch over the result is the same number of steps for a small set as for a large one.
     """
-    if count < 1 or len(labels) == 0:
-        raise ValueError(f"count must be at least 1 and the set not empty, got {count}")
+    count = whole("count", count)
+    _check_pairs(images, labels)
+    if len(labels) == 0:
+        raise ValueError("there is no example to repeat")
     passes = -(-count // len(labels))
     orders = [torch.randperm(len(labels), generator=generator) for _ in range(passes)]
     index = torch.cat(orders)[:count]

@@ -21,7 +21,7 @@ from robustnb import unfinished
 from robustnb.errors import BusyError, RunError
 from robustnb.reproduce import cluster, disk, status
 from robustnb.reproduce.atomic import recover, write_atomically
-from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.finished import RECORD, forget_damaged
 from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.project import Project
@@ -207,11 +207,6 @@ def _environment(project: Project, batch: cluster.Batch, fresh: bool) -> dict[st
     return environment
 
 
-def is_there(project: Project, run: RunSpec) -> bool:
-    """Whether a run has come to its end before."""
-    return (run.folder(project.runs) / RECORD).is_file()
-
-
 def _target(project: Project, run: RunSpec, fresh: bool) -> Path:
     """The file by which Snakemake knows that a run is done."""
     marks = _directory(project) / "fresh"
@@ -241,6 +236,8 @@ def run_all(
         if fresh:
             targets[run.name].unlink(missing_ok=True)
         recover(run.folder(project.runs))
+        if not fresh and forget_damaged(run, project.runs):
+            report(f"{run.name} is damaged, and is run again")
     missing = {name for name, target in targets.items() if not target.is_file()}
     for name in missing:
         _error_file(project, name).unlink(missing_ok=True)

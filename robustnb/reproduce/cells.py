@@ -10,7 +10,7 @@ import ast
 import io
 import tokenize
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -60,6 +60,16 @@ def check(notebook: Any, *, where: str) -> None:
                 reason = test(cell.source)
                 if reason:
                     raise UsageError(f"{where}, {name(notebook, cell)}: {reason}")
+
+
+def measured(notebook: Any) -> Iterator[tuple[Any, str]]:
+    """Cells that measure a part of a claim, each with the part's id, where it stands as a text."""
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "measure" and node.args:
+                part = node.args[0]
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield cell, part.value
 
 
 @cache

@@ -6,14 +6,13 @@ the records, if its code cells are today's; else the local smoke run. Larger pro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robustnb.errors import RobustnbError
 from robustnb.reproduce import convert, keys, pages
-from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.finished import is_finished, read_record
 from robustnb.reproduce.profiles import NAMES, Profile
 from robustnb.reproduce.profiles import load as load_profiles
 from robustnb.reproduce.project import Project
@@ -57,7 +56,7 @@ def choose(project: Project, paper: str, profile: Profile | None, *, report: Rep
     plans = [keys.resolve_run(project, paper, sizes[name], 0) for name in reversed(NAMES)]
     larger, smoke = plans[:-1], plans[-1]
     for run in larger:
-        if (run.folder(project.runs) / RECORD).is_file():
+        if is_finished(run, project.runs):
             return _local(project, run)
     instead = []
     for run in larger:
@@ -78,7 +77,10 @@ def _kept(project: Project, run: keys.RunSpec, report: Report) -> pages.Executed
     path, folder = home / f"seed{run.seed}.json", home / pages.FOLDER
     if not path.is_file():
         return ""
-    record = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        record = read_record(path)
+    except ValueError:
+        return f"the record of the kept {run.profile} run is damaged"
     if not pages.is_kept(record, folder):
         return ""
     try:

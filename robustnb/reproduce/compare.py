@@ -19,7 +19,7 @@ from robustnb.errors import RunError
 from robustnb.lesson.measurement import MIME, decode_arm, measurements_of
 from robustnb.provenance import digest
 from robustnb.reproduce import convert
-from robustnb.reproduce.execute import NOTEBOOK
+from robustnb.reproduce.finished import NOTEBOOK
 
 Json = Mapping[str, Any]
 _WIDTH = 60

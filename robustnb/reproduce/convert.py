@@ -43,7 +43,8 @@ def _read(path: str, stamp: int) -> str:
 def _check_header(notebook: Any, *, where: str) -> None:
     header = notebook.metadata.get("robustnb", {})
     names = header.get("datasets", []) if isinstance(header, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    other = set(header) - {"datasets"} if names is not None else None
+    if other or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError(
             f"{where}: the header must name parameters as `robustnb: {{datasets: [dataset]}}`"
         )

@@ -12,7 +12,7 @@ from robustnb.reproduce.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _TRIED_BYTES = 1 << 20
 
 
@@ -24,13 +24,24 @@ def explain(error: OSError, project: Project) -> str:
             f"no space left in {path.parent}; free some there, "
             f"or set {_variable(path, project)} to a folder with room"
         )
+    if error.errno == errno.EFBIG:
+        path = Path(error.filename or project.build / "x")
+        return (
+            f"a file in {path.parent} would be larger than this process may write; raise the "
+            "limit (ulimit -f, or the batch system's)"
+        )
     if error.errno == errno.ENOENT and error.filename:
         path = Path(error.filename)
+        if project.build.is_relative_to(path):
+            return f"{path} cannot be made; set {_variable(path, project)} to a folder that can"
         if path.is_relative_to(project.root) and not path.is_relative_to(project.build):
             return (
                 f"{path} is missing; restore it: git checkout -- {path.relative_to(project.root)}"
             )
         return ""
+    if error.errno == errno.EISDIR and error.filename:
+        path = Path(error.filename2 or error.filename)
+        return f"{path} is a folder where a file belongs; move it away, or remove it"
     if error.errno in _NO_FOLDER and error.filename:
         path = Path(error.filename)
         return f"{path} is no folder and cannot be one; set {_variable(path, project)} to another"

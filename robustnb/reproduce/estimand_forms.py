@@ -26,6 +26,8 @@ def check_estimand(estimand: Mapping[str, Any] | None) -> None:
     (name, body), shapes = next(iter(estimand.items())), _SHAPES
     if not shapes[name][0](body):
         raise ValueError(f"estimand {name} must look like {shapes[name][1]}; got {body!r}")
+    if name in ("difference", "max_step") and len(set(body)) < len(body):
+        raise ValueError(f"estimand {name} compares an arm with itself; got {body!r}")
 
 
 def arms_of(estimand: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from robustnb.reproduce import status as statuses
 from robustnb.reproduce.atomic import move_folder, recover, replace_folder, write_atomically
 from robustnb.reproduce.constants import shorten
 from robustnb.reproduce.course import AUDIT_SOURCE, Course, facts_of
+from robustnb.reproduce.finished import NOTEBOOK, RECORD, is_finished
 from robustnb.reproduce.kernel import manager_class, tidily
 from robustnb.reproduce.keys import RunSpec
 from robustnb.reproduce.limits import USUAL, Limits
@@ -33,8 +34,6 @@ from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project, run_environment
 from robustnb.reproduce.status import Status
 
-NOTEBOOK = "x.ipynb"
-RECORD = "record.json"
 _NO_LIMIT = 10**8  # seconds; `robustnb.reproduce.liveness` ends a run, no time-out of papermill
 _REASON = 300  # characters of an error that a message repeats; the notebook has all
 
@@ -247,7 +246,7 @@ def execute(
     """
     folder = run.folder(project.runs)
     recover(folder)
-    if (folder / RECORD).is_file() and not fresh:
+    if is_finished(run, project.runs) and not fresh:
         return folder
     statuses.sweep(project)
     course = Course()
@@ -255,7 +254,7 @@ def execute(
         status = Status.start(project, run.name, work, budget=profile.reference_seconds)
         try:
             result = _execute(project, run, status, course, limits=limits, fresh=fresh)
-            _publish(result, folder, fresh=fresh)
+            _publish(result, folder, replaced=fresh or not is_finished(run, project.runs))
         except RunError:
             _keep_failed(project.build / "failed" / f"{run.name}.ipynb", work, course)
             raise
@@ -326,10 +325,9 @@ def _measured(action: Callable[[], None], calibration_seconds: float) -> Usage:
     return Usage(cpu, wall, after.ru_maxrss / 1024, calibration_seconds)
 
 
-def _publish(result: Path, folder: Path, *, fresh: bool) -> None:
+def _publish(result: Path, folder: Path, *, replaced: bool) -> None:
     """Move a finished run to its place; an equal run that came first is kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    replaced = fresh or not (folder / RECORD).is_file()
     try:
         (replace_folder if replaced else move_folder)(result, folder)
     except OSError as error:

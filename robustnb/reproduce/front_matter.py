@@ -8,6 +8,7 @@ from typing import Any
 
 from robustnb.errors import UsageError
 from robustnb.reproduce import parts
+from robustnb.reproduce.yamlfile import read_mapping
 
 WORDS_A_MINUTE = 200  # of a text that is followed, not skimmed
 _NOT_PROSE = re.compile(
@@ -54,13 +55,17 @@ def _label(paper: str) -> str:
 
 def _own_entry(paper: str, root: Path) -> str:
     """This book's entry, from CITATION.cff."""
-    import yaml
-
-    known = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    authors = " and ".join(f"{{{author['name']}}}" for author in known["authors"])
+    known = read_mapping(root / "CITATION.cff")
+    try:
+        authors = " and ".join(f"{{{author['name']}}}" for author in known["authors"])
+        title, version = known["title"], known["version"]
+    except (KeyError, TypeError):
+        raise UsageError(
+            "CITATION.cff lacks its title, its version or the name of an author; restore it"
+        ) from None
     return (
-        f"@misc{{robustnb-{paper},\n  author = {{{authors}}},\n  title = {{{known['title']}}},\n"
-        f"  note = {{Version {known['version']}, page {paper}}},\n}}"
+        f"@misc{{robustnb-{paper},\n  author = {{{authors}}},\n  title = {{{title}}},\n"
+        f"  note = {{Version {version}, page {paper}}},\n}}"
     )
 
 

@@ -7,6 +7,7 @@ anything in the key gives the run another folder, so an old result is never take
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,7 @@ from robustnb.reproduce.project import Project
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 _KEY_LENGTH = 16
+_RUN_FOLDER = re.compile(r"seed(\d{1,9})-[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class RunSpec:
         """Where the finished run lies below `build/runs`."""
         profile = "custom" if self.custom else self.profile
         return runs / profile / self.paper / f"seed{self.seed}-{self.key}"
+
+
+def seed_of(folder: str) -> int | None:
+    """The seed in the name of a run's folder, None if it is no such name."""
+    named = _RUN_FOLDER.fullmatch(folder)
+    return None if named is None else int(named[1])
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from robustnb.errors import RobustnbError
 from robustnb.provenance import source_digest
 from robustnb.reproduce import convert
 from robustnb.reproduce.atomic import write_atomically
-from robustnb.reproduce.execute import NOTEBOOK, RECORD
+from robustnb.reproduce.finished import NOTEBOOK, RECORD
 
 FOLDER = "page"
 LARGEST_BYTES = 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from robustnb.errors import RobustnbError, RunError, UsageError
 from robustnb.reproduce import batch, book, cluster, confirmations, keys, pages, parts, records
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.choice import choose
-from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.finished import is_finished, record_of
 from robustnb.reproduce.ledger import ledger as judge
 from robustnb.reproduce.limits import USUAL, Limits
 from robustnb.reproduce.profiles import Profile
@@ -24,17 +23,6 @@ from robustnb.reproduce.publish import publish
 from robustnb.reproduce.registry import load_all
 
 Report = Callable[[str], None]
-_RUN_FOLDER = re.compile(r"seed(\d{1,9})-[0-9a-f]+")
-_IN_A_RECORD = frozenset({"paper", "profile", "seed", "source", "measurements"})
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """A local run's record; None if it is not there, or damaged, and so to be made again."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.keys() >= _IN_A_RECORD else None
 
 
 def _local(project: Project) -> list[dict[str, Any]]:
@@ -43,10 +31,11 @@ def _local(project: Project) -> list[dict[str, Any]]:
     for name, profile in load_profiles(project.notebooks).items():
         for paper in project.papers():
             for folder in sorted((project.runs / name / paper).glob("seed*-*")):
-                if (named := _RUN_FOLDER.fullmatch(folder.name)) is None:
+                if (seed := keys.seed_of(folder.name)) is None:
                     continue
-                run = keys.resolve_run(project, paper, profile, int(named[1]))
-                record = _load(folder / RECORD) if folder == run.folder(project.runs) else None
+                run = keys.resolve_run(project, paper, profile, seed)
+                here = folder == run.folder(project.runs)
+                record = record_of(run, project.runs) if here else None
                 if record is not None:
                     found.append({**record, "origin": "run"})
     return found
@@ -115,7 +104,7 @@ def planned(
 ) -> list[dict[str, str]]:
     """What `reproduce` would do, run by run, without a lock and without starting anything."""
     runs = _registered(project, papers, profile, seeds, report)
-    there = {run.name for run in runs if batch.is_there(project, run) and not fresh}
+    there = {run.name for run in runs if is_finished(run, project.runs) and not fresh}
     return [{"run": r.name, "is": "there" if r.name in there else "to do"} for r in runs]
 
 
@@ -144,7 +133,7 @@ def _registered(
 
 def _run(project: Project, runs: Sequence[keys.RunSpec], **settings: Any) -> None:
     fresh = settings.get("fresh", False)
-    missing = [run for run in runs if fresh or not batch.is_there(project, run)]
+    missing = [run for run in runs if fresh or not is_finished(run, project.runs)]
     _fetch_data(missing, settings["report"])
     batch.run_all(project, runs, **settings)
 
@@ -159,10 +148,9 @@ def _fetch_data(missing: Sequence[keys.RunSpec], report: Report) -> None:
 
 def _keep(project: Project, run: keys.RunSpec, report: Report) -> str:
     """Copy a run's record to those of the book, with its page for seed 0; why not the page."""
-    made, refused = run.folder(project.runs) / RECORD, ""
-    record = _load(made)
+    record, refused = record_of(run, project.runs), ""
     if record is None:
-        raise RunError(f"{made} is damaged; remove its folder, and run it again")
+        raise RunError(f"{run.folder(project.runs)} is damaged; run it again")
     home = project.records / run.profile / run.paper
     if run.seed == 0 and run.profile != "smoke":
         try:

@@ -17,7 +17,7 @@ from robustnb.errors import UsageError
 from robustnb.reproduce import keys
 from robustnb.reproduce.atomic import write_atomically
 from robustnb.reproduce.evidence import compute_evidence
-from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.finished import record_of
 from robustnb.reproduce.profiles import Profile
 from robustnb.reproduce.project import Project
 from robustnb.reproduce.registry import load
@@ -37,10 +37,13 @@ def pilots(project: Project, paper: str, profile: Profile) -> list[RunRecord]:
     """The runs of seeds that no part registers, made with today's code and the profile's sizes."""
     found = []
     for folder in sorted((project.runs / "custom" / paper).glob("seed*-*")):
-        seed = int(folder.name[4:].partition("-")[0])
+        seed = keys.seed_of(folder.name)
+        if seed is None:
+            continue
         run = keys.resolve_run(project, paper, profile, seed)
-        if folder == run.folder(project.runs) and (folder / RECORD).is_file():
-            found.append(RunRecord(json.loads((folder / RECORD).read_text("utf-8")), None))
+        record = record_of(run, project.runs) if folder == run.folder(project.runs) else None
+        if record is not None:
+            found.append(RunRecord(record, None))
     return sorted(found, key=lambda record: record.seed)
 
 

@@ -6,7 +6,6 @@ the two, and stale otherwise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,15 @@ from typing import Any
 
 from robustnb.errors import RunError
 from robustnb.reproduce import confirmations, keys, profiles
+from robustnb.reproduce.constants import shorten
+from robustnb.reproduce.finished import read_record
 from robustnb.reproduce.project import Project
 
 Json = Mapping[str, Any]
 PlanOf = Callable[[str, str, int], keys.RunSpec]
 CURRENT, CONFIRMED, STALE = "current", "confirmed", "stale"
 _NAMED = 3
+_REASON = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,30 @@ class Standing:
 
 
 def committed(project: Project) -> list[dict[str, Any]]:
-    """The records under book/records, in the order of their paths."""
+    """The records under book/records, in the order of their paths.
+
+    RunError names a file that is not the record of the run after which it is called.
+    """
+    papers = project.papers()
     paths = sorted(project.records.glob("*/*/seed*.json"))
-    return [{**_read(path), "origin": "record"} for path in paths]
+    return [{**_read(path, papers), "origin": "record"} for path in paths]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, papers: Sequence[str]) -> dict[str, Any]:
+    profile, paper = path.parts[-3:-1]
+    if paper not in papers:
+        raise RunError(f"{path} is of {paper}, which has no notebook; remove it")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(record, dict) and record["source"] and record["closure"] is not None:
-            return record
-    except (ValueError, KeyError):
-        pass
-    raise RunError(f"{path} is no record; restore it, as by `git checkout -- {path.name}` there")
+        record = read_record(path)
+    except (OSError, ValueError) as error:
+        why = shorten(error, _REASON)
+        raise RunError(
+            f"{path} is no record ({why}); restore it, as by `git checkout -- {path.name}` there"
+        ) from None
+    own = (record["profile"], record["paper"], f"seed{record['seed']}.json")
+    if own != (profile, paper, path.name) or profile not in profiles.NAMES:
+        raise RunError(f"{path} is the record of another run, {'/'.join(own)}; remove it")
+    return record
 
 
 def planner(project: Project) -> PlanOf:

@@ -9,6 +9,7 @@ decides its verdict (see `digest`), stored at registration; a later change needs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
@@ -54,6 +55,12 @@ __all__ = [
 ]
 
 _THEOREM = {"proof": "proved", "check": "proved", "direction": "checked"}
+# as `measure` has them, so that a run can measure what a registry lists
+_IDS = {
+    "paper": (re.compile(r"[a-z]+[0-9]{4}"), "lower-case letters and a year, such as doe2020"),
+    "claim": (re.compile(r"C[0-9]+"), "C and a number, such as C1"),
+    "part": (re.compile(r"[a-z0-9_]+"), "lower-case letters, digits and _, such as robust_up"),
+}
 CLAIMS = Path(__file__).resolve().parents[2] / "notebooks" / "claims"
 
 
@@ -72,6 +79,7 @@ def _load(path: Path, stamp: int) -> Paper:
     paper = read(path, Paper)
     if paper.id != path.stem:
         raise UsageError(f"{path.name}: id is {paper.id!r}; name the file {paper.id}.yaml")
+    _check_ids(paper, path.name)
     for number, entry in enumerate(paper.amendments):
         if not entry.date or not entry.reason.strip():
             raise UsageError(
@@ -91,6 +99,17 @@ def load_all(folder: Path = CLAIMS) -> dict[str, Paper]:
     """Every paper of the folder, by id; files whose names no paper can have are left out."""
     paths = sorted(path for path in folder.glob("*.yaml") if is_name(path.stem))
     return {path.stem: load(path) for path in paths}
+
+
+def _check_ids(paper: Paper, file: str) -> None:
+    """UsageError for an id that no notebook could measure."""
+    ids = [("paper", paper.id)]
+    for claim in paper.claims:
+        ids += [("claim", claim.id), *(("part", part.id) for part in claim.parts)]
+    for what, given in ids:
+        form, told = _IDS[what]
+        if form.fullmatch(given) is None:
+            raise UsageError(f"{file}: {given!r} cannot be the id of a {what}: write {told}")
 
 
 def _claim(paper: Paper, claim: Claim, file: str) -> Claim:

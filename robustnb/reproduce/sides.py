@@ -14,7 +14,7 @@ from typing import Any
 
 from robustnb.errors import RobustnbError, RunError
 from robustnb.reproduce import convert
-from robustnb.reproduce.execute import RECORD
+from robustnb.reproduce.finished import RECORD
 
 _ENTRY = "robustnb.reproduce.main:main"
 _PLAN = """

@@ -108,7 +108,7 @@ def _path(loc: tuple[int | str, ...], raw: Any) -> str:
     """A place as "claims.C1.numbers[0]"; what `named` listed is told by its name."""
     path = ""
     for step in loc:
-        if isinstance(step, int) and isinstance(raw, dict):
+        if isinstance(step, int) and isinstance(raw, dict) and step not in raw:
             step = list(raw)[step]
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
         inside = isinstance(raw, list) or (isinstance(raw, dict) and step in raw)

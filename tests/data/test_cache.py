@@ -47,6 +47,12 @@ def test_what_is_loaded_can_be_written_to_without_touching_the_cache(tiny) -> No
     assert same(tiny, "train")
 
 
+@pytest.mark.parametrize("limit", [0, 2.0, True, "2"])
+def test_a_limit_is_a_whole_number(tiny, limit) -> None:
+    with pytest.raises(ValueError, match="limit must be an integer >= 1"):
+        load("tiny", "train", limit=limit)
+
+
 def test_a_limit_keeps_the_first_examples_and_no_more_memory(tiny) -> None:
     tiny.add_good()
     images, labels = load("tiny", "train", limit=3)

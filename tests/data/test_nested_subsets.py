@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,7 +51,30 @@ def test_repeating_gives_the_count_asked_for_and_uses_all_examples_alike():
 def test_bad_sizes_are_refused(pair):
     with pytest.raises(ValueError, match="sizes must be"):
         nested_subsets(*pair, sizes=[1001], generator=seeded())
-    with pytest.raises(ValueError, match="images and"):
+    with pytest.raises(ValueError, match="labels must have shape"):
         nested_subsets(pair[0][:9], pair[1], sizes=[3], generator=seeded())
     with pytest.raises(ValueError, match="count must be"):
         repeat_to(*pair, count=0, generator=seeded())
+
+
+@pytest.mark.parametrize("sizes", [np.array([10, 20]), torch.tensor([10, 20]), range(10, 21, 10)])
+def test_sizes_of_any_kind_name_the_subsets_by_plain_numbers(pair, sizes):
+    found = nested_subsets(*pair, sizes=sizes, generator=seeded())
+    assert [type(size) for size in found] == [int, int] and [*found] == [10, 20]
+
+
+@pytest.mark.parametrize("size", [5.5, 5.0, "5", True, None])
+def test_a_size_that_is_no_whole_number_is_refused_by_name(pair, size):
+    with pytest.raises(ValueError, match="size must be an integer >= 1"):
+        nested_subsets(*pair, sizes=[size], generator=seeded())
+    with pytest.raises(ValueError, match="count must be an integer >= 1"):
+        repeat_to(*pair, count=size, generator=seeded())
+
+
+def test_images_without_their_labels_are_refused(pair):
+    images, labels = pair
+    for few in ((images, labels[:10]), (images[:10], labels), (images, labels[:, None])):
+        with pytest.raises(ValueError, match="labels must have shape"):
+            repeat_to(*few, count=50, generator=seeded())
+        with pytest.raises(ValueError, match="labels must have shape"):
+            nested_subsets(*few, sizes=[5], generator=seeded())

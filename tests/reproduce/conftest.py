@@ -169,6 +169,7 @@ def executed(run: keys.RunSpec, record: dict[str, Any], project: Project, drawn:
     injected.metadata["tags"] = ["injected-parameters"]
     index = next(i for i, c in enumerate(notebook.cells) if "parameters" in convert.tags(c))
     notebook.cells.insert(index + 1, injected)
+    notebook.metadata["robustnb"] = {**notebook.metadata["robustnb"], "run": {"key": run.key}}
     return notebook
 
 

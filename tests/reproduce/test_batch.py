@@ -130,12 +130,10 @@ assert not os.path.exists(os.path.join(os.environ["ROBUSTNB_BUILD"], "bad")), "b
     assert page.stat().st_ino != before and len(list(page.parent.parent.iterdir())) == 1
 
 
-def test_a_run_set_aside_by_a_killed_command_is_there(toy, edit):
+def test_a_run_set_aside_by_a_killed_command_is_there(toy, leave_run):
     runs = plans(toy, [0])
-    folder = runs[0].folder(toy.runs)
-    aside = folder.with_name(f".{folder.name}.old")
-    aside.mkdir(parents=True)
-    (aside / "record.json").touch()
+    folder = leave_run(runs[0])
+    folder.rename(folder.with_name(f".{folder.name}.old"))
     assert run_all(toy, runs) == ["1 of 1 notebook runs are there, 0 to do"]
     assert (folder / "record.json").is_file()
 

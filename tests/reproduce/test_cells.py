@@ -176,3 +176,32 @@ def test_a_cell_tagged_as_papermill_tags_its_own_is_refused(toy):
         run_one(
             toy, "toy2020", profiles.get(toy.notebooks, "smoke"), 0, [], report=lambda _line: None
         )
+
+
+@pytest.mark.parametrize("part", ["toy2020.C1.less", "toy2021.C1.more"])
+def test_a_measurement_that_no_verdict_would_see_is_refused_before_the_run(
+    toy, robustnb, edit, part
+):
+    edit("toy2020.C1.more", part)
+    code, _, err = robustnb("run", "toy2020", "--profile", "smoke")
+    assert code == 2 and f"unknown part of a claim '{part}'; did you mean 'toy2020.C1.more'" in err
+    assert "toy2020.md, code cell 3 (treated" in err and not list(toy.runs.rglob("record.json"))
+
+
+def test_a_draft_without_a_registry_measures_what_it_likes(toy, robustnb, edit):
+    edit("toy2020.C1.more", "toy2020.C9.other")
+    (toy.claims / "toy2020.yaml").unlink()
+    assert robustnb("run", "toy2020", "--profile", "smoke")[0] == 0
+
+
+def test_an_arm_that_an_estimand_needs_and_no_measurement_has_is_told(toy, robustnb, edit):
+    edit('"treated": treated', '"treatd": treated')
+    code, _, err = robustnb("run", "toy2020", "--profile", "smoke")
+    assert code == 0 and "toy2020.C1.more cannot be judged by this run" in err
+    assert "nothing in it has the arm 'treated'; the part's measurement has control, treatd" in err
+
+
+def test_a_key_of_the_header_that_is_misspelt_is_refused(toy, robustnb, edit):
+    edit("datasets: []", "dataset: []")
+    code, _, err = robustnb("run", "toy2020", "--profile", "smoke")
+    assert code == 2 and "toy2020.md: the header must name parameters as `robustnb: {" in err

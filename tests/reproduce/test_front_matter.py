@@ -42,3 +42,10 @@ def test_the_citation_has_the_book_and_the_paper_and_no_other_entry(toy):
 def test_a_paper_without_an_entry_is_named(toy):
     with pytest.raises(UsageError, match=r"references\.bib has no entry toy2021"):
         front_matter.citation("toy2021", toy.root)
+
+
+@pytest.mark.parametrize("text", ["{", "text", "title: T\nversion: 1\n", "authors: [A]\n"])
+def test_a_damaged_citation_file_is_named(toy, text):
+    (toy.root / "CITATION.cff").write_text(text)
+    with pytest.raises(UsageError, match=r"^CITATION\.cff"):
+        front_matter.citation("toy2020", toy.root)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from robustnb.errors import UsageError
+from robustnb.reproduce import registry
+
 STRANGE = ["My Draft.md", "doe_2020.md", "Toy2020.md", "2020toy.md", "doe2020-copy.md", "[a].md"]
 
 
@@ -41,3 +44,19 @@ def test_a_notebook_without_a_registry_is_listed(toy, robustnb):
     for command in ("register", "power"):
         code, _, err = robustnb(command, "doe2020")
         assert code == 2 and "doe2020 has no registry yet; write notebooks/claims/doe2020" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("  C1:", "  c1:", "'c1' cannot be the id of a claim: write C and a number"),
+        ("      more:", "      More-1:", "'More-1' cannot be the id of a part"),
+        ("      more:", "      yes:", "'True' cannot be the id of a part"),
+        ("[treated, control]", "[treated, treated]", r"parts\.more: .* an arm with itself"),
+        ("difference: [treated, control]", "max_step: [a, b, a]", "compares an arm with itself"),
+    ],
+)
+def test_a_registry_lists_only_what_a_notebook_can_measure(toy, edit, old, new, told):
+    edit(old, new, "claims/toy2020.yaml")
+    with pytest.raises(UsageError, match=told):
+        registry.load(toy.claims / "toy2020.yaml")

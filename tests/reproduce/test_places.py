@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,26 @@ def test_a_file_of_the_checkout_that_is_missing_is_named_with_the_fix(toy, robus
         robustnb("book")
 
 
+def test_a_limit_on_the_size_of_files_is_named(toy, robustnb, monkeypatch):
+    monkeypatch.setattr(disk, "_try", failing(errno.EFBIG, None))
+    code, _, err = robustnb("run", "toy2020", "--profile", "smoke")
+    assert code == 5 and "larger than this process may write; raise the limit (ulimit -f" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no other")
+def test_a_build_folder_that_cannot_be_made_is_named(toy, robustnb, monkeypatch):
+    monkeypatch.setenv("ROBUSTNB_BUILD", "/proc/build")
+    code, _, err = robustnb("reproduce", "toy2020")
+    assert code == 1 and "/proc/build cannot be made; set ROBUSTNB_BUILD to a folder that" in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_in_place_of_a_file_is_named(toy, robustnb):
+    (toy.build / "lock").mkdir(parents=True)
+    code, _, err = robustnb("reproduce", "toy2020")
+    assert code == 1 and f"{toy.build / 'lock'} is a folder where a file belongs" in err
+
+
 def test_another_error_of_the_system_is_not_explained_away(toy):
     assert disk.explain(OSError(errno.EIO, "Input/output error", "x"), toy) == ""
     assert disk.trouble(toy) == "" and disk.writable(toy.build)
@@ -227,3 +248,12 @@ def test_a_root_that_is_none_is_not_replaced_by_another(monkeypatch, tmp_path):
     monkeypatch.setenv("ROBUSTNB_ROOT", str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="no checkout of the book around"):
         project.find()
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-"])
+def test_a_run_needs_none_of_the_standard_streams(toy, closed):
+    environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
+    words = [sys.executable, "-m", "robustnb.reproduce.main", "run", "toy2020", "--profile=smoke"]
+    command = f"exec {shlex.join(words)} {closed}"
+    done = subprocess.run(["sh", "-c", command], env=environment, check=False)
+    assert done.returncode == 0 and len(list(toy.runs.rglob("record.json"))) == 1

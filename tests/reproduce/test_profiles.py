@@ -48,6 +48,7 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_named(tmp_path):
     [
         ("papers:", "paper:", "unknown key 'paper'; did you mean 'papers'"),
         ("toy2020:\n    laptop: {size: 80}", "- toy2020", "papers should be a valid mapping"),
+        ("size: 80", "1: 80", r"papers\.toy2020\.laptop\[1\]: .* should be a valid string, got 1"),
         ("  smoke:", "  smokey:", "must list the profiles smoke, laptop, gpu, paper"),
         ("laptop: {size: 80}", "labtop: {size: 80}", "toy2020 overrides 'labtop'"),
         ("laptop: {size: 80}", "smoke: {size: 80}", "toy2020 overrides 'smoke'"),
