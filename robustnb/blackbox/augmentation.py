@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.projections import Clip, check_box
+from robustnb.attacks.queries import gradient, usable
+from robustnb.attacks.validation import check_gradients_allowed, check_images, check_place
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import finite, whole
@@ -23,12 +26,19 @@ def jacobian_augmentation(
     result with the old examples. clip=None leaves the box, as the authors' later library does.
     """
     step, clip = finite("step", step), check_box(clip)
+    check_images(x, clip)
+    check_place(model, x)
+    check_gradients_allowed(model)
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch tensor, got {type(labels).__name__}")
+    labels = labels.to(x.device)
     if labels.shape != (len(x),) or labels.dtype != torch.int64:
         raise ValueError(
             f"labels must be int64 ({len(x)},), the oracle's answers to x, got {labels.dtype} "
             f"{tuple(labels.shape)}"
         )
     moved = [x[:0]]
+    x = x.detach()
     with eval_mode(model):
         for start in range(0, len(x), _AT_ONCE):
             part, own = x[start : start + _AT_ONCE], labels[start : start + _AT_ONCE]
@@ -47,8 +57,8 @@ def _gradient(model: Model, x: Tensor, labels: Tensor) -> Tensor:
                 f"the substitute's logits are {tuple(logits.shape)}, and the oracle gave labels "
                 f"from {int(labels.min())} to {int(labels.max())}; build it with a score for each"
             )
-        (found,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), leaf)
-    return found
+        found = gradient(logits.gather(1, labels[:, None])[:, 0], leaf)
+    return usable(found)[0]
 
 
 def periodic_step(step: float, round: int, *, period: int | None = None) -> float:
@@ -71,6 +81,7 @@ def reservoir_sample(n: int, size: int, *, generator: torch.Generator | None = N
     """
     n, size = whole("n", n, least=0), whole("size", size, least=0)
     size = min(n, size)
+    check_cpu_generator(generator)
     places = torch.arange(size)
     draws = torch.rand(n - size, generator=generator, dtype=torch.float64)
     later = torch.arange(size, n)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_cpu_generator
 from robustnb.scalars import whole
 
 
@@ -45,10 +46,7 @@ def subset(
     gives the same subset. images: (N, ...), labels: (N,). Raises ValueError unless
     1 <= size <= N, or if the lengths differ.
     """
-    if labels.ndim != 1 or len(images) != len(labels):
-        raise ValueError(
-            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
-        )
+    _check(images, labels, generator)
     size = whole("size", size)
     if not 1 <= size <= len(labels):
         raise ValueError(f"size must be from 1 to the {len(labels)} examples there are, got {size}")
@@ -70,10 +68,10 @@ def nested_subsets(
     than the number of classes. The same (CPU) generator state gives the same subsets. Raises
     ValueError unless 1 <= size <= N.
     """
-    if not sizes or not all(1 <= size <= len(labels) for size in sizes):
-        raise ValueError(f"sizes must be from 1 to the {len(labels)} examples, got {list(sizes)}")
-    if len(images) != len(labels):
-        raise ValueError(f"got {len(images)} images and {len(labels)} labels; pass one for each")
+    _check(images, labels, generator)
+    sizes = [whole("a size", size) for size in sizes]
+    if not sizes or max(sizes) > len(labels):
+        raise ValueError(f"sizes must be from 1 to the {len(labels)} examples, got {sizes}")
     places = torch.empty(len(labels), dtype=torch.float64)
     for label in torch.unique(labels.cpu()):
         members = torch.nonzero(labels.cpu() == label).flatten()
@@ -96,9 +94,20 @@ def repeat_to(
 
     One epoch over the result is the same number of steps for a small set as for a large one.
     """
-    if count < 1 or len(labels) == 0:
-        raise ValueError(f"count must be at least 1 and the set not empty, got {count}")
+    _check(images, labels, generator)
+    count = whole("count", count)
+    if len(labels) == 0:
+        raise ValueError("the set is empty, so nothing can be repeated; pass at least one example")
     passes = -(-count // len(labels))
     orders = [torch.randperm(len(labels), generator=generator) for _ in range(passes)]
     index = torch.cat(orders)[:count]
     return images[index.to(images.device)], labels[index.to(labels.device)]
+
+
+def _check(images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+    """Refuse what is not one label for each image, and no generator on the CPU."""
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
+        )
+    check_cpu_generator(generator, needed="examples are drawn")

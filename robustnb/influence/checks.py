@@ -37,6 +37,11 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
             raise TypeError(
                 f"{name} must be a torch tensor, got {kind}; use torch.as_tensor({name})"
             )
+        if given.layout != torch.strided:
+            raise TypeError(
+                f"{name} must be a dense tensor, got one of layout {given.layout}; use "
+                f"{name}.to_dense()"
+            )
     if x.ndim < 2 or y.ndim != 1:
         raise ValueError(
             f"x must be (n, ...) and y (n,), got {tuple(x.shape)} and {tuple(y.shape)}; use "

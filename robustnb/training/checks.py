@@ -14,6 +14,7 @@ from robustnb.attacks.validation import (
     check_gradients_allowed,
     check_images,
 )
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import check_form, check_model, place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective
@@ -32,6 +33,7 @@ def check_training(
 ) -> None:
     """Refuse models, images and labels that cannot be trained on, before anything is spent."""
     check_model(model)
+    check_cpu_generator(generator, needed="fit draws the order of the images")
     if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "the model has no parameter that wants a gradient, so there is nothing to train; pass "
@@ -51,11 +53,6 @@ def check_training(
         raise ValueError(
             f"fit wants one label for each image and at least one of them, got {len(images)} "
             f"images and labels of shape {tuple(labels.shape)}"
-        )
-    if generator.device.type != "cpu":
-        raise ValueError(
-            f"generator must live on the CPU, got one on {generator.device}; pass "
-            "torch.Generator().manual_seed(seed): the model's device gets its own from it"
         )
     _check_labels(model, images, labels)
 

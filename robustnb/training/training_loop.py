@@ -118,6 +118,8 @@ def fit(
     settings that cannot work and FloatingPointError when the loss is not finite.
     """
     checkpoint = path_of(checkpoint)
+    if isinstance(images, Tensor):
+        images = images.detach()  # whose own .grad the backward passes would fill
     plan = _Plan(
         objective, epochs, batch_size, lr, momentum, weight_decay, nesterov, optimizer, schedule,
         validate, augment, amp, compile, channels_last, drop_last, max_batches,
@@ -385,6 +387,10 @@ def _select(model: nn.Module, validate: Validate | None, state: State, history: 
         return
     with eval_mode(model):
         score = float(validate(model))
+    if math.isnan(score):
+        raise ValueError(
+            "validate gave NaN, which no epoch can be chosen by; check what it divides by"
+        )
     past = [epoch.score for epoch in history.epochs[:-1] if epoch.score is not None]
     history.epochs[-1] = Epoch(**{**asdict(history.epochs[-1]), "score": score})
     if not past or score > max(past):

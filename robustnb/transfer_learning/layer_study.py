@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import place_of
 from robustnb.models.layers import Init, initialise
 from robustnb.models.modes import eval_mode
@@ -100,6 +101,7 @@ def reinitialise(
     The layer study of Shafahi 2020, section 3.1; blocks are those of `blocks(model, x)`. With
     count=0 the model is as it was, and nothing trains. `init` is that of `models.layers`.
     """
+    check_cpu_generator(generator, needed="new weights are drawn")
     found, count = blocks(model, x), whole("count", count, least=0)
     if count > len(found):
         raise ValueError(f"count must be at most {len(found)}, the blocks there are, got {count}")

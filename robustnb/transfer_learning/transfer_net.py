@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import check_choice
+from robustnb.models.ask import check_feature_form
 
 Statistics = Literal["source", "batch"]
 
@@ -66,11 +67,7 @@ class TransferNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """What the head is given, (N, k)."""
         found: Tensor = self.extractor(x)
-        if found.ndim != 2 or len(found) != len(x):
-            raise ValueError(
-                f"the extractor must give a row of features for each image, got "
-                f"{tuple(found.shape)} for {len(x)} images; flatten its output"
-            )
+        check_feature_form(found, len(x))
         return found
 
     def train(self, mode: bool = True) -> TransferNet:
