@@ -92,7 +92,7 @@ def apgd(
         loss = LOSSES[loss]
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
-    queries, best = ModelQueries(model), None
+    queries, x, best = ModelQueries(model), x.detach(), None
     if targets is not None:
         validation.check_labels(targets, x)
     queries.check_labels(y, targets)

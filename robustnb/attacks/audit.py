@@ -58,7 +58,7 @@ def robustness_audit(
     batch_size, queries = validation.check_batch_size(batch_size), whole("queries", queries)
     seed = int(torch.randint(2**62, (1,), generator=generator, device=check_generator(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
-    with sanity_checks.seeded(seed % 2**62, x.device):
+    with sanity_checks.seeded(seed % 2**62, x.device), eval_mode(model):
         batch = sanity_checks.batch_invariance(model, x, batch_size=batch_size)
         same = sanity_checks.deterministic(model, x[:batch_size])
         if same["ok"] and not batch["ok"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,12 +18,23 @@ _PIXELS = " in pixel units (8/255, not 8)"
 _ROUNDING = 1e-3  # of the box: what float arithmetic and file formats put on top
 
 
+def check_tensor(what: str, given: Any) -> None:
+    """Refuse what is no torch tensor, and a sparse one."""
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"{what} must be a torch tensor, got {type(given).__name__}; "
+            f"use torch.as_tensor({what})"
+        )
+    if given.layout != torch.strided:
+        raise TypeError(
+            f"{what} must be a dense tensor, got one of layout {given.layout}; "
+            f"use {what}.to_dense()"
+        )
+
+
 def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
     """Refuse anything but a finite batch (N, ...) of float32 or float64 inside `clip`."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch tensor, got {type(x).__name__}; use torch.as_tensor(x)")
-    if x.layout != torch.strided:
-        raise TypeError(f"x must be a dense tensor, got one of layout {x.layout}; use x.to_dense()")
+    check_tensor("x", x)
     if not x.dtype.is_floating_point:
         raise TypeError(f"x must be float in [0, 1], got {x.dtype}; use robustnb.data.to_unit(x)")
     if x.dtype not in (torch.float32, torch.float64):
@@ -58,8 +69,7 @@ def _outside(low: float, high: float, clip: tuple[float, float]) -> str:
 
 def check_alike(what: str, given: Tensor, x: Tensor) -> None:
     """Refuse images that are not of x's shape, dtype and device."""
-    if not isinstance(given, Tensor):
-        raise TypeError(f"{what} must be a torch tensor like x, got {type(given).__name__}")
+    check_tensor(what, given)
     if (given.shape, given.dtype, given.device) != (x.shape, x.dtype, x.device):
         raise ValueError(
             f"{what} must be like x, {tuple(x.shape)} of {x.dtype} on {x.device}; got "
@@ -69,8 +79,7 @@ def check_alike(what: str, given: Tensor, x: Tensor) -> None:
 
 def check_labels(y: Tensor, x: Tensor) -> None:
     """Refuse labels that are not one class number (or sign) per image, on the images' device."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"y must be a torch tensor, got {type(y).__name__}; use torch.as_tensor(y)")
+    check_tensor("y", y)
     if y.shape != (len(x),):
         raise ValueError(
             f"y must have shape ({len(x)},), one label per image, got {tuple(y.shape)}; "
@@ -190,6 +199,7 @@ def check_choice(what: str, value: object, known: Sequence[str]) -> None:
 def check_place(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Refuse what is no model, and images whose device or dtype is not the model's."""
     check_model(model)
+    check_tensor("x", x)
     first = next((t for t in tensors_of(model) if t.dtype.is_floating_point), None)
     if first is None:
         return

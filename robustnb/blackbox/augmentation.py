@@ -7,7 +7,12 @@ from torch import Tensor
 
 from robustnb.attacks.projections import Clip, check_box
 from robustnb.attacks.queries import gradient, usable
-from robustnb.attacks.validation import check_gradients_allowed, check_images, check_place
+from robustnb.attacks.validation import (
+    check_gradients_allowed,
+    check_images,
+    check_place,
+    check_tensor,
+)
 from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model, eval_mode
@@ -29,16 +34,15 @@ def jacobian_augmentation(
     check_images(x, clip)
     check_place(model, x)
     check_gradients_allowed(model)
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a torch tensor, got {type(labels).__name__}")
+    check_tensor("labels", labels)
     labels = labels.to(x.device)
     if labels.shape != (len(x),) or labels.dtype != torch.int64:
         raise ValueError(
             f"labels must be int64 ({len(x)},), the oracle's answers to x, got {labels.dtype} "
             f"{tuple(labels.shape)}"
         )
-    moved = [x[:0]]
     x = x.detach()
+    moved = [x[:0]]
     with eval_mode(model):
         for start in range(0, len(x), _AT_ONCE):
             part, own = x[start : start + _AT_ONCE], labels[start : start + _AT_ONCE]
@@ -49,7 +53,7 @@ def jacobian_augmentation(
 
 def _gradient(model: Model, x: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_(True)
+        leaf, labels = x.detach().clone().requires_grad_(True), labels.clone()
         logits = ask(model, leaf)
         check_finite(logits)
         if logits.ndim != 2 or int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
-from robustnb.attacks.validation import check_place
+from robustnb.attacks.validation import check_place, check_tensor
 from robustnb.errors import RobustnbError
-from robustnb.models.ask import ask, check_finite
+from robustnb.models.ask import ask, check_finite, check_model
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import shown, whole
 
@@ -47,6 +47,7 @@ class Oracle:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The labels of x (N, ...)."""
+        check_tensor("x", x)
         check_budget(self.queries, len(x), self.budget)
         found = [torch.empty(0, dtype=torch.int64)]
         for start in range(0, len(x), self.batch_size):
@@ -95,6 +96,8 @@ def labels_of(model: Any, *, batch_size: int = 1000) -> LabelFunction:
     A module is asked in evaluation mode; a classifier sees examples flattened, in float32.
     """
     batch_size = whole("batch_size", batch_size)
+    if isinstance(model, type):
+        check_model(model)
     if isinstance(model, nn.Module):
 
         def of_module(x: Tensor) -> Tensor:

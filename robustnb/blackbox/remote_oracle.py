@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustnb import identity
+from robustnb.attacks.validation import check_tensor
 from robustnb.blackbox.adapter import Adapter
 from robustnb.blackbox.answer_cache import AnswerCache, keys_of
 from robustnb.blackbox.oracle import check_answers, check_budget
@@ -73,6 +74,7 @@ class RemoteOracle:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The labels of x (N, ...), on its device."""
+        check_tensor("x", x)
         keys = keys_of(x)
         known = self._cache.get(keys)
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}

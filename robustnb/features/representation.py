@@ -14,7 +14,7 @@ from robustnb.attacks.validation import (
     check_images,
     check_place,
 )
-from robustnb.models.ask import ask_features
+from robustnb.models.ask import ask_features, check_layers
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import eval_mode
 from robustnb.progress import progress
@@ -25,6 +25,7 @@ Representation = Callable[[Tensor], Tensor]
 
 def penultimate(model: nn.Module) -> Representation:
     """The function from images (N, ...) to what the model's last linear layer is given, (N, k)."""
+    check_layers(model, "finding its last linear layer")
     layers = [part for part in model.modules() if isinstance(part, nn.Linear)]
     if not layers:
         raise ValueError("the model has no linear layer; pass your own function of the images")

@@ -19,7 +19,7 @@ from robustnb.influence.checks import (
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice
-from robustnb.models.ask import check_model
+from robustnb.models.ask import check_layers, check_model
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite, whole
 
@@ -57,6 +57,7 @@ def empirical_risk(
     if not isinstance(model, nn.Module):
         check_model(model)
         raise TypeError("the model must be a torch module, whose parameters vary, not a function")
+    check_layers(model, "a risk")
     x, y = x.detach(), y.clone()
     names = _names(model, params)
     check_answers(model, loss, x, y, names=names)
@@ -151,7 +152,7 @@ def _linear_risk(
         return _seen(model, layer, examples, fixed)[0][0]
 
     with torch.no_grad():
-        one = model(x[:1].clone())
+        one = _seen(model, layer, x[:1], fixed)[1]
     theta = torch.cat([part.detach().reshape(-1) for part in layer.parameters()])
     marks = torch.ones_like(theta)
     if decayed == "weights":

@@ -77,6 +77,18 @@ def check_model(model: Any) -> None:
         )
 
 
+def check_layers(model: Any, what: str) -> None:
+    """Refuse what is no module with layers of its own, such as a function, or one of torch.jit."""
+    check_model(model)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{what} needs a torch module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"{what} needs the layers of the model, and one compiled by torch.jit shows none; pass "
+            "the module that it was made from"
+        )
+
+
 def check_form(logits: Any, count: int) -> None:
     """Refuse a model's output unless it is float logits (count, classes) or scores (count,)."""
     if not isinstance(logits, Tensor):

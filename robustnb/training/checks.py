@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import (
-    check_choice,
     check_classes,
     check_gradients_allowed,
-    check_images,
+    check_tensor,
 )
 from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import check_form, check_model, place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective
-from robustnb.training.validation import unit
+from robustnb.training.validation import check_inputs, unit
 
 _ALONE = "more than 1 value per channel"  # what batch norm says of a batch of one
 
@@ -41,14 +40,8 @@ def check_training(
         )
     check_gradients_allowed(model)
     for what, value in {"images": images, "labels": labels}.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{what} must be a torch tensor, got {type(value).__name__}; "
-                f"use torch.as_tensor({what})"
-            )
-    check_choice("inputs", inputs, ("images", "features"))
-    if images.dtype != torch.uint8 or inputs == "features":
-        check_images(images, (0.0, 1.0) if inputs == "images" else None)
+        check_tensor(what, value)
+    check_inputs(images, inputs)
     if labels.ndim != 1 or len(labels) == 0 or len(images) != len(labels):
         raise ValueError(
             f"fit wants one label for each image and at least one of them, got {len(images)} "

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
 from robustnb.attacks.sanity_checks import check_batch_independence
-from robustnb.attacks.validation import check_images
+from robustnb.attacks.validation import check_tensor
 from robustnb.generators import check_cpu_generator, check_generator
 from robustnb.models.ask import ask, check_finite, check_model, place_of
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import real, whole
 from robustnb.training.augment import Augment
 from robustnb.training.objectives import Objective
-from robustnb.training.validation import unit
+from robustnb.training.validation import check_inputs, unit
 
 _ASKED = 16  # images that are asked about in two batches
 
@@ -33,8 +33,8 @@ def pseudo_labels(model: nn.Module, images: Tensor, *, batch_size: int = 512) ->
     ValueError if the model's answers depend on the other images of a batch.
     """
     check_model(model)
-    if images.dtype != torch.uint8:
-        check_images(images)
+    check_tensor("images", images)
+    check_inputs(images, "images")
     device, dtype = place_of(model, images)
     batch_size = whole("batch_size", batch_size)
     with eval_mode(model):
@@ -78,7 +78,8 @@ def implied_weight(n: int, n_tilde: int, *, fraction: float = 0.5) -> float:
     >>> implied_weight(50_000, 500_000)
     0.1
     """
-    fraction, n, n_tilde = _check_fraction(fraction), whole("n", n), whole("n_tilde", n_tilde)
+    fraction, hint = _check_fraction(fraction), "; both sets need an image"
+    n, n_tilde = whole("n", n, hint=hint), whole("n_tilde", n_tilde, hint=hint)
     return fraction / (1 - fraction) * n / n_tilde
 
 
@@ -97,6 +98,9 @@ def self_training(
     `augment` is for them, as `fit` augments the labelled ones only.
     """
     fraction = _check_fraction(fraction)
+    check_tensor("images", images)
+    check_tensor("labels", labels)
+    check_inputs(images, "images")
     if len(labels) and not labels.dtype.is_floating_point and int(labels.min()) < -1:
         raise ValueError(
             f"labels must be class numbers, or -1 and +1 for scores, got {int(labels.min())}; "

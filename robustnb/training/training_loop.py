@@ -137,6 +137,7 @@ def fit(
     elif plan.channels_last:
         model.to(memory_format=torch.channels_last)
     with (
+        torch.enable_grad(),
         layout.use_layout("keep"),  # validation must not choose a format by its own timing
         layout.channels_last(model) if automatic and plan.channels_last else nullcontext(),
     ):
