@@ -34,7 +34,8 @@ def adam_steps(
     steps, batch_size = whole("steps", steps), whole("batch_size", batch_size)
     lr = finite("lr", lr, above=0)
     if without is not None:
-        without = int(check_index([without], risk.n, device=risk.y.device)[0])
+        without = whole("without", without, least=0)
+        check_index([without], risk.n, device=risk.y.device)
     generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
     theta = risk.theta.clone()
     mean, square = torch.zeros_like(theta), torch.zeros_like(theta)

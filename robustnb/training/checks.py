@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 import torch
@@ -69,6 +70,21 @@ def check_last_batch(
             f"the last batch of an epoch holds one image ({len(labels)} images), and batch norm "
             "needs two; use drop_last=True, or another batch_size (at least 2)"
         ) from error
+
+
+def check_epoch(model: nn.Module, epoch: int, loss: float, rate: float) -> None:
+    """FloatingPointError if the loss of an epoch, or a weight after it, is not finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of epoch {epoch} is {loss}; lower lr (now {rate:g}), or warm it up, or look "
+            "for a gradient that is not finite where the loss is (a root or a norm at 0)"
+        )
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise FloatingPointError(
+            f"weights are NaN or infinite after epoch {epoch}, though its loss is {loss:g}: the "
+            "gradient was not finite where the loss was (a root or a norm at 0), or lr (now "
+            f"{rate:g}) is too large"
+        )
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ from robustnb.training.checkpoint import (
     restore,
     save,
 )
-from robustnb.training.checks import check_last_batch, check_training
+from robustnb.training.checks import check_epoch, check_last_batch, check_training
 from robustnb.training.memory_format import choose_channels_last
 from robustnb.training.objectives import Objective
 from robustnb.training.randomness import private_randomness, reseed
@@ -350,10 +350,7 @@ def _epoch(
         bar.advance()
     # read once an epoch: reading it at each step would make a GPU wait
     loss = float(total) / seen
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of epoch {finished + 1} is {loss}; lower lr (now {rate:g}), or warm it up"
-        )
+    check_epoch(net, finished + 1, loss, rate)
     return Epoch(finished + 1, loss, rate, time.perf_counter() - started)
 
 
