@@ -106,6 +106,7 @@ def sample(
     x: Tensor, *, eps: float | Tensor, norm: Norm, generator: torch.Generator | None = None
 ) -> Tensor:
     """A perturbation drawn uniformly from the ball of radius `eps` around 0, shape of x."""
+    check_norm(norm)
     device = check_generator(generator, place=x.device)
 
     def uniform(*shape: int) -> Tensor:
