@@ -51,7 +51,9 @@ class LiSSA:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
-        check_cpu_generator(self.generator, needed="LiSSA draws batches")
+        if self.generator is None:
+            raise TypeError("LiSSA draws batches; pass generator=torch.Generator().manual_seed(3)")
+        check_cpu_generator(self.generator)
         plain: dict[str, float] = {
             "batch_size": whole("batch_size", self.batch_size),
             "repeats": whole("repeats", self.repeats),

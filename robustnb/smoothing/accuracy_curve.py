@@ -24,12 +24,12 @@ def certified_correct(certificate: Certificate, y: Tensor, *, radius: float = 0.
             f"y must have shape ({len(certificate)},), got {tuple(y.shape)}; pass the labels of "
             "the certified images"
         )
-    if y.dtype.is_floating_point or bool((y < 0).any()):
+    radius = _distance("radius", radius)
+    if bool((y < 0).any()):
         raise ValueError(
             "y must hold class numbers 0, 1, ...; -1 is how a certificate abstains, so it would "
             "count as right. Leave images without a class out"
         )
-    radius = _distance("radius", radius)
     return (certificate.prediction == y.cpu()) & (certificate.radius >= radius)
 
 
