@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -42,3 +44,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names) or 'none'}")
+
+
+def warn(message: str) -> None:
+    """A warning that names the line outside this package from which it was called."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("robustnb."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level - 1)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 from scipy import stats as st
 
+from robustnb.generators import check_rng
 from robustnb.scalars import finite, real, whole
 
 Floats = NDArray[np.float64]
@@ -156,6 +157,7 @@ def resampled_means(
     if not bool(np.isfinite(table).all()):
         raise ValueError("rows hold NaN or infinite values; leave such examples out")
     draws, n = whole("draws", draws), len(table)
+    check_rng(generator, "generator")
     cells, counts = np.unique(table, axis=0, return_counts=True)
     out = np.empty((draws, table.shape[1]))
     step = max(1, _CHUNK // n)
@@ -198,6 +200,9 @@ def crossed_bootstrap(
 
 def mean_over_seeds(values: Floats, *, generator: np.random.Generator) -> Floats:
     """Mean over seeds drawn with replacement, one fresh draw per row of values (draws, seeds)."""
+    if np.ndim(values) != 2 or not np.size(values):
+        raise ValueError(f"values must be filled (draws, seeds), got shape {np.shape(values)}")
+    check_rng(generator, "generator")
     seeds = values.shape[1]
     weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(values))
     mean: Floats = (weights * values).sum(axis=1) / seeds

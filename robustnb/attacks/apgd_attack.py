@@ -20,6 +20,7 @@ from robustnb.attacks import projections, validation
 from robustnb.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import Aimed, ModelQueries
+from robustnb.generators import check_generator
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
@@ -85,12 +86,13 @@ def apgd(
         model, x, y, eps=eps, step=1.0, steps=steps, norm=norm, clip=clip
     )
     restarts = validation.check_restarts(restarts, "uniform")
+    check_generator(generator)
     if isinstance(loss, str):
         validation.check_choice("loss", loss, tuple(LOSSES))
         loss = LOSSES[loss]
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
-    queries, best = ModelQueries(model), None
+    queries, x, best = ModelQueries(model), x.detach(), None
     if targets is not None:
         validation.check_labels(targets, x)
     queries.check_labels(y, targets)

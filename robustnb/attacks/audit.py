@@ -19,6 +19,7 @@ from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.results import clean_logits
 from robustnb.attacks.sanity_checks import Finding, finding
 from robustnb.attacks.transfer_attack import craft, transfer
+from robustnb.generators import check_generator
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
 
@@ -55,9 +56,9 @@ def robustness_audit(
         clip=attack.clip,
     )  # fmt: skip
     batch_size, queries = validation.check_batch_size(batch_size), whole("queries", queries)
-    seed = int(torch.randint(2**62, (1,), generator=generator, device=_device(generator)))
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=check_generator(generator)))
     robust = _Accuracy(model, x, y, batch_size, seed)
-    with sanity_checks.seeded(seed % 2**62, x.device):
+    with sanity_checks.seeded(seed % 2**62, x.device), eval_mode(model):
         batch = sanity_checks.batch_invariance(model, x, batch_size=batch_size)
         same = sanity_checks.deterministic(model, x[:batch_size])
         if same["ok"] and not batch["ok"]:
@@ -240,7 +241,3 @@ def _weaker(white_box: Tensor, other: Tensor, what: str) -> Finding:
         f"robust accuracy is {own:.1%} under the attack itself and {foreign:.1%} under {what}, "
         "which does not see the model's gradients; a white-box attack that is weaker is not spent",
     )
-
-
-def _device(generator: torch.Generator | None) -> torch.device | None:
-    return None if generator is None else generator.device

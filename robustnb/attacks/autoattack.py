@@ -54,7 +54,7 @@ class AttackEnsemble:
         """Refuse settings that no ensemble can have."""
         object.__setattr__(self, "eps", validation.check_radius(self.eps))
         object.__setattr__(self, "clip", projections.check_box(self.clip))
-        validation.check_norm(self.norm)
+        projections.check_norm(self.norm)
         for what in ("steps", "targets", "restarts", "queries"):
             object.__setattr__(self, what, whole(what, getattr(self, what)))
         object.__setattr__(self, "attacks", tuple(self.attacks))
@@ -249,7 +249,7 @@ def run_ensemble(
     `batch_size`; an image counts only if it lies in ball and box; modes are restored. A model's
     own randomness is seeded as well, and the global generator is left alone.
     """
-    batch_size = check_evaluation(model, x, y, [ensemble], batch_size)
+    batch_size = check_evaluation(model, x, y, [ensemble], batch_size, generator)
     x = x.detach()
     with eval_mode(model), fastest_layout(model):
         clean = clean_answers(model, x, y, batch_size=batch_size)

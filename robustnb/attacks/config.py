@@ -60,7 +60,7 @@ class PGDConfig:
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
-        validation.check_norm(self.norm)
+        projections.check_norm(self.norm)
         if not self.losses:
             raise ValueError("losses must name at least one of ce, margin, kl")
         for loss in self.losses:

@@ -24,6 +24,7 @@ from robustnb.attacks.queries import ModelQueries
 from robustnb.attacks.results import Clean
 from robustnb.attacks.sanity_checks import seeded
 from robustnb.attacks.state import Checkpointer, EvaluationState
+from robustnb.generators import check_generator
 from robustnb.models.modes import Model
 from robustnb.progress import Progress, progress
 
@@ -52,6 +53,7 @@ def check_evaluation(
     y: Tensor,
     attacks: Sequence[Attack],
     batch_size: int,
+    generator: torch.Generator | None,
 ) -> int:
     """All the checks of an evaluation that need no pass; the batch size as an int."""
     if isinstance(attacks, Attack) or not all(isinstance(attack, Attack) for attack in attacks):
@@ -70,6 +72,7 @@ def check_evaluation(
         validation.warn_of_bytes(attack.eps, attack.norm, attack.clip, x[:1].numel())
         if attack.needs_gradients:
             validation.check_gradients_allowed(model)
+    check_generator(generator)
     return validation.check_batch_size(batch_size)
 
 
@@ -130,7 +133,7 @@ def craft_images(subject: Subject, attack: Attack, *, generator: torch.Generator
 
 def run_seeds(count: int, generator: torch.Generator | None) -> list[int]:
     """A seed for each run, drawn one by one, so that fewer restarts have a prefix of the seeds."""
-    device = None if generator is None else generator.device
+    device = check_generator(generator)
     return [
         int(torch.randint(_SEEDS, (1,), generator=generator, device=device)) for _ in range(count)
     ]

@@ -96,7 +96,7 @@ def evaluate(
     depend on `batch_size`; an image counts only if it lies in ball and box; the model's modes are
     restored. ValueError if answers depend on the other images of a batch.
     """
-    batch_size = check_evaluation(model, x, y, attacks, batch_size)
+    batch_size = check_evaluation(model, x, y, attacks, batch_size, generator)
     path, saved = path_of(checkpoint), _saved_attack(attacks, checkpoint)
     x = x.detach()
     with eval_mode(model), fastest_layout(model):

@@ -20,6 +20,7 @@ from robustnb.attacks.fab_projections import project_onto_hyperplane, quick_step
 from robustnb.attacks.losses import margin, misclassified, other_classes
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries
+from robustnb.generators import check_generator
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
@@ -64,6 +65,7 @@ def fab(
     )
     restarts = validation.check_restarts(restarts, "uniform")
     targets = whole("targets", targets)
+    check_generator(generator)
     if len(x) == 0:
         return MinimalAdversarial(x.detach().clone(), x.new_zeros(0))
     queries, x = ModelQueries(model), x.detach()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
+from robustnb.generators import check_generator
 from robustnb.models.modes import Model
 from robustnb.scalars import finite
 
@@ -33,6 +34,7 @@ class InputDiversity(nn.Module):
     ) -> None:
         """Ask `model`; the draws come from `generator`, on its device."""
         super().__init__()
+        check_generator(generator, needed="input diversity draws sizes and places")
         self.probability = finite("probability", probability, least=0)
         self.smallest = finite("smallest", smallest, above=0)
         if self.probability > 1 or self.smallest > 1:

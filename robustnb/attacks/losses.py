@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_NO_LABEL = -(2**63)  # torch's own default, -100, gives such labels a loss of 0 in silence
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """
     if logits.ndim == 1:
         return nn.functional.softplus(-y * logits)
-    return nn.functional.cross_entropy(logits, y, reduction="none")
+    return nn.functional.cross_entropy(logits, y, reduction="none", ignore_index=_NO_LABEL)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

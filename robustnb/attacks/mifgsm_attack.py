@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from robustnb.attacks import projections, validation
 from robustnb.attacks.attack import AttackRun, Batch, Part
 from robustnb.attacks.config import PGDConfig, PGDRun
 from robustnb.attacks.losses import Loss
-from robustnb.attacks.objective import LossName, ModelObjective, Record, Value
+from robustnb.attacks.objective import LossName, Record, Value
 from robustnb.attacks.projected_gradient import (
     Keep,
     Objective,
     PGDResult,
     Start,
     Step,
-    initial_point,
-    pgd_loop,
+    climb_model,
 )
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries
-from robustnb.models.layout import fastest_layout
-from robustnb.models.modes import Model, eval_mode
+from robustnb.models.modes import Model
 from robustnb.scalars import finite
 
 
@@ -72,23 +70,11 @@ def mifgsm(
     Arguments and guarantee as of `pgd`. decay >= 0: what is kept of the accumulated gradient at
     each step; at 0 it is PGD.
     """
-    clip, decay = projections.check_box(clip), finite("decay", decay, least=0)
-    eps, step, steps = validation.check_attack(
-        model, x, y, eps=eps, step=step, steps=steps, norm=norm, clip=clip
-    )
-    validation.check_restarts(1, start)
-    validation.check_choice("keep", keep, ("worst", "last"))
-    if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
-        return x.detach().clone()
-    with eval_mode(model), fastest_layout(model):
-        objective = ModelObjective(ModelQueries(model), y, loss=loss).prepare(x)
-        begin = initial_point(x, start, eps=eps, norm=norm, generator=generator)
-        if keep == "worst":
-            begin = projections.project(begin, x, eps=eps, norm=norm, clip=clip)
-        return pgd_loop(
-            AccumulatedGradient(objective, decay), x, eps=eps, step=step, steps=steps, norm=norm,
-            begin=begin, keep=keep, clip=clip, score_last=keep == "worst",
-        ).x_adv  # fmt: skip
+    along = partial(AccumulatedGradient, decay=finite("decay", decay, least=0))
+    return climb_model(
+        model, x, y, eps=eps, step=step, steps=steps, norm=norm, loss=loss, start=start,
+        keep=keep, clip=clip, generator=generator, along=along,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ in all: that of the last iterate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from robustnb.attacks.losses import Loss
 from robustnb.attacks.objective import LossName, ModelObjective, Value
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries, gradient, usable
+from robustnb.generators import check_generator
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 
 Keep = Literal["worst", "last"]
 Start = Literal["uniform", "zero", "gaussian"]
 Step = float | Tensor | Sequence[float]
+KEEPS: tuple[Keep, ...] = get_args(Keep)
 _TRADES_NOISE = 0.001  # standard deviation of the start in Zhang 2019's code
 
 
@@ -75,12 +77,38 @@ def pgd(
     Guarantee: norm(x_adv - x) <= eps and x_adv in `clip`, in x's dtype; eps = 0 returns x to the
     bit; the model's modes are restored and its parameters get no gradient.
     """
+    return climb_model(
+        model, x, y, eps=eps, step=step, steps=steps, norm=norm, loss=loss, start=start,
+        restarts=restarts, keep=keep, targets=targets, clip=clip, generator=generator,
+    )  # fmt: skip
+
+
+def climb_model(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | Tensor,
+    step: Step,
+    steps: int,
+    norm: Norm,
+    loss: LossName | Loss,
+    start: Start,
+    keep: Keep,
+    clip: Clip,
+    generator: torch.Generator | None,
+    restarts: int = 1,
+    targets: Tensor | None = None,
+    along: Callable[[Objective], Objective] | None = None,
+) -> Tensor:
+    """`pgd`, with its arguments checked; `along` makes each restart's objective of the model's."""
     clip = projections.check_box(clip)
     eps, step, steps = validation.check_attack(
         model, x, y, eps=eps, step=step, steps=steps, norm=norm, clip=clip
     )
     restarts = validation.check_restarts(restarts, start)
-    validation.check_choice("keep", keep, ("worst", "last"))
+    validation.check_choice("keep", keep, KEEPS)
+    check_generator(generator)
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     best: PGDResult | None = None
@@ -91,8 +119,9 @@ def pgd(
             if keep == "worst":
                 begin = projections.project(begin, x, eps=eps, norm=norm, clip=clip)
             found = pgd_loop(
-                objective, x, eps=eps, step=step, steps=steps, norm=norm, begin=begin, keep=keep,
-                clip=clip, score_last=keep == "worst" or restarts > 1,
+                objective if along is None else along(objective), x, eps=eps, step=step,
+                steps=steps, norm=norm, begin=begin, keep=keep, clip=clip,
+                score_last=keep == "worst" or restarts > 1,
             )  # fmt: skip
             best = found if best is None else _merge_worst(best, found)
     assert best is not None
@@ -141,6 +170,8 @@ def maximize(
     """
     step, steps = validation.check_steps(step, steps)
     eps, clip = validation.check_eps(eps, len(x)), projections.check_box(clip)
+    validation.check_choice("keep", keep, KEEPS)
+    validation.check_alike("initial_point", initial_point, x)
     if keep == "worst":
         initial_point = projections.project(initial_point, x, eps=eps, norm=norm, clip=clip)
     return pgd_loop(
@@ -162,7 +193,7 @@ def initial_point(
         return x.detach()
     if start == "uniform":
         return x.detach() + projections.sample(x, eps=eps, norm=norm, generator=generator)
-    device = x.device if generator is None else generator.device
+    device = check_generator(generator, place=x.device)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device)
     return x.detach() + _TRADES_NOISE * noise.to(x.device)
 
@@ -177,6 +208,7 @@ class _Plain:
         leaf = (x_adv.clone() if x_adv.is_inference() else x_adv.detach()).requires_grad_(grad)
         with torch.set_grad_enabled(grad):
             loss = self.function(leaf.clone())  # which may work in place
+            validation.check_loss(loss, len(leaf))
         slope = usable(gradient(loss, leaf))[0] if grad else None
         return Value(loss.detach(), None, slope)
 

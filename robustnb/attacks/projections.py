@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_generator
 from robustnb.scalars import finite, is_scalar, shown
 
 Norm = Literal["linf", "l2", "l1"]
@@ -45,6 +46,12 @@ def check_box(clip: Any, what: str = "clip") -> Clip:
     return low, high
 
 
+def check_norm(norm: str) -> None:
+    """Refuse a norm we have no geometry for."""
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+
+
 def radius(eps: float | Tensor, x: Tensor) -> Tensor:
     """`eps` as a column (N, 1, ..., 1) in x's dtype, rounded towards zero.
 
@@ -63,6 +70,11 @@ def lp_distance(x_adv: Tensor, x: Tensor, norm: Norm) -> Tensor:
     >>> lp_distance(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), "l2")
     tensor([5.])
     """
+    check_norm(norm)
+    if x_adv.shape != x.shape:
+        raise ValueError(
+            f"x_adv and x must have one shape, got {tuple(x_adv.shape)} and {tuple(x.shape)}"
+        )
     delta = (x_adv - x).flatten(1)
     if norm == "linf":  # vector_norm(inf) is many times slower
         return delta.abs().amax(1) if delta.numel() else delta.new_zeros(len(delta))
@@ -94,7 +106,8 @@ def sample(
     x: Tensor, *, eps: float | Tensor, norm: Norm, generator: torch.Generator | None = None
 ) -> Tensor:
     """A perturbation drawn uniformly from the ball of radius `eps` around 0, shape of x."""
-    device = x.device if generator is None else generator.device
+    check_norm(norm)
+    device = check_generator(generator, place=x.device)
 
     def uniform(*shape: int) -> Tensor:
         noise = torch.rand(shape, generator=generator, dtype=x.dtype, device=device)
@@ -118,6 +131,9 @@ def project(
     x_adv: Tensor, x: Tensor, *, eps: float | Tensor, norm: Norm, clip: Clip = (0.0, 1.0)
 ) -> Tensor:
     """The nearest point (in l2) to `x_adv` within `eps` of x and inside `clip`; see `projector`."""
+    size = torch.as_tensor(eps)
+    if not bool((torch.isfinite(size) & (size >= 0)).all()):
+        raise ValueError(f"eps must be finite and >= 0 in pixel units (8/255, not 8), got {eps}")
     return projector(x, eps=eps, norm=norm, clip=check_box(clip))(x_adv)
 
 
@@ -130,6 +146,7 @@ def projector(
     dtype. In l2 and l1 the radius is smaller than eps by the rounding of d additions. x must lie
     in the box.
     """
+    check_norm(norm)
     eps = radius(eps, x)
     if norm == "linf":
         low, high = _linf_limits(x, eps, clip)

@@ -129,15 +129,19 @@ def check_batch_independence(model: Model, x: Tensor, logits: Tensor) -> int:
     A randomised model passes, as its answers differ anyway (`deterministic` tells). Returns how
     many images were asked about.
     """
+    if len(x) < 2:
+        return 0
     few = torch.arange(0, len(x), 2, device=x.device)[:_FEW].flip(0)
-    if len(x) < 2 or _apart(logits[few], ask(model, x[few])) <= _COMPANY:
-        return len(few) if len(x) > 1 else 0
+    apart = _apart(logits[few], ask(model, x[few]))
+    if apart <= _COMPANY:
+        return len(few)
     if not deterministic(model, x[few])["ok"]:
         return 3 * len(few)
     raise ValueError(
-        "the model's answer to an image depends on the other images in its batch, so it has no "
-        "robust accuracy of its own; look for batch statistics that eval mode does not replace "
-        "(BatchNorm with track_running_stats=False) or a mean over the batch"
+        f"asked about {len(few)} of {len(x)} images by themselves, the model changes its answers "
+        f"by {apart:.1%} of the largest logit, so its answer to an image depends on the other "
+        "images in its batch: make it answer each image by itself, without batch norm that has "
+        "track_running_stats=False and without a mean over the batch"
     )
 
 

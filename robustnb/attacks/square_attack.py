@@ -18,6 +18,7 @@ from robustnb.attacks.apgd_attack import APGDResult
 from robustnb.attacks.losses import margin
 from robustnb.attacks.projections import Clip, Norm
 from robustnb.attacks.queries import ModelQueries
+from robustnb.generators import check_generator
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import whole
@@ -53,7 +54,7 @@ def square(
         model, x, y, eps=eps, step=1.0, steps=1, norm=norm, clip=clip, gradients=False
     )
     restarts = validation.check_restarts(restarts, "uniform")
-    queries = whole("queries", queries)
+    queries, device = whole("queries", queries), check_generator(generator)
     if len(x) == 0 or not bool((torch.as_tensor(eps) > 0).any()):
         return x.detach().clone()
     model_queries, x = ModelQueries(model), x.detach()
@@ -62,7 +63,6 @@ def square(
         loss, hit, *_ = model_queries.loss_and_misclassified(x, y, margin)
         best = APGDResult(x.clone(), loss, hit)
         for _ in range(restarts):
-            device = None if generator is None else generator.device
             seed = int(torch.randint(2**62, (1,), generator=generator, device=device))
             best = best.merge_worst(
                 random_search(

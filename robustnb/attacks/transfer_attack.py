@@ -64,7 +64,7 @@ def craft(
 
     Unlike `evaluate` it goes on after an example is misclassified. Guarantee: as `pgd`.
     """
-    batch_size = check_evaluation(model, x, y, [attack], batch_size)
+    batch_size = check_evaluation(model, x, y, [attack], batch_size, generator)
     x = x.detach()
     if attack.eps == 0 or len(x) == 0:
         return x.clone()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from robustnb.attacks.projections import NORMS, Clip
+from robustnb.attacks.projections import Clip, check_norm
+from robustnb.errors import warn
 from robustnb.models.ask import check_has_values, check_model, tensors_of
 from robustnb.scalars import finite, is_scalar, real, whole
 
@@ -18,10 +18,23 @@ _PIXELS = " in pixel units (8/255, not 8)"
 _ROUNDING = 1e-3  # of the box: what float arithmetic and file formats put on top
 
 
+def check_tensor(what: str, given: Any) -> None:
+    """Refuse what is no torch tensor, and a sparse one."""
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"{what} must be a torch tensor, got {type(given).__name__}; "
+            f"use torch.as_tensor({what})"
+        )
+    if given.layout != torch.strided:
+        raise TypeError(
+            f"{what} must be a dense tensor, got one of layout {given.layout}; "
+            f"use {what}.to_dense()"
+        )
+
+
 def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
     """Refuse anything but a finite batch (N, ...) of float32 or float64 inside `clip`."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch tensor, got {type(x).__name__}; use torch.as_tensor(x)")
+    check_tensor("x", x)
     if not x.dtype.is_floating_point:
         raise TypeError(f"x must be float in [0, 1], got {x.dtype}; use robustnb.data.to_unit(x)")
     if x.dtype not in (torch.float32, torch.float64):
@@ -33,7 +46,7 @@ def check_images(x: Tensor, clip: Clip = (0.0, 1.0)) -> None:
         raise ValueError(f"x must be a batch (N, ...), got shape {tuple(x.shape)}; use x[None]")
     if x.numel() == 0:
         return
-    low, high = float(x.min()), float(x.max())
+    low, high = float(x.detach().min()), float(x.detach().max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("x holds NaN or infinite values; clean the data before attacking it")
     if clip is not None and (low < clip[0] or high > clip[1]):
@@ -54,10 +67,19 @@ def _outside(low: float, high: float, clip: tuple[float, float]) -> str:
     )
 
 
+def check_alike(what: str, given: Tensor, x: Tensor) -> None:
+    """Refuse images that are not of x's shape, dtype and device."""
+    check_tensor(what, given)
+    if (given.shape, given.dtype, given.device) != (x.shape, x.dtype, x.device):
+        raise ValueError(
+            f"{what} must be like x, {tuple(x.shape)} of {x.dtype} on {x.device}; got "
+            f"{tuple(given.shape)} of {given.dtype} on {given.device}"
+        )
+
+
 def check_labels(y: Tensor, x: Tensor) -> None:
     """Refuse labels that are not one class number (or sign) per image, on the images' device."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"y must be a torch tensor, got {type(y).__name__}; use torch.as_tensor(y)")
+    check_tensor("y", y)
     if y.shape != (len(x),):
         raise ValueError(
             f"y must have shape ({len(x)},), one label per image, got {tuple(y.shape)}; "
@@ -85,6 +107,8 @@ def check_classes(y: Tensor, logits: Tensor) -> None:
 
 def check_loss(value: Tensor, count: int) -> None:
     """Refuse a loss that is not one value per example, (N,)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"the loss must return a tensor ({count},), got {type(value).__name__}")
     if value.shape != (count,):
         raise ValueError(
             f"the loss must give one value per example ({count},), got shape "
@@ -132,10 +156,9 @@ def warn_of_bytes(eps: float | Tensor, norm: str, clip: Clip, size: int) -> None
     reach = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm] * (clip[1] - clip[0])
     largest = float(torch.as_tensor(eps, dtype=torch.float64).amax()) if size else 0.0
     if largest > reach * (1 + 1e-6):
-        warnings.warn(
+        warn(
             f"eps = {largest:g} is larger than the whole box [{clip[0]:g}, {clip[1]:g}] (at most "
-            f"{reach:g} in {norm}), so every image is allowed; eps is in pixel units: 8/255, not 8",
-            stacklevel=4,
+            f"{reach:g} in {norm}), so every image is allowed; eps is in pixel units: 8/255, not 8"
         )
 
 
@@ -173,14 +196,10 @@ def check_choice(what: str, value: object, known: Sequence[str]) -> None:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
 
 
-def check_norm(norm: str) -> None:
-    """Refuse a norm we have no geometry for."""
-    check_choice("norm", norm, NORMS)
-
-
 def check_place(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Refuse what is no model, and images whose device or dtype is not the model's."""
     check_model(model)
+    check_tensor("x", x)
     first = next((t for t in tensors_of(model) if t.dtype.is_floating_point), None)
     if first is None:
         return

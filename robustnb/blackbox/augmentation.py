@@ -6,6 +6,14 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.projections import Clip, check_box
+from robustnb.attacks.queries import gradient, usable
+from robustnb.attacks.validation import (
+    check_gradients_allowed,
+    check_images,
+    check_place,
+    check_tensor,
+)
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import finite, whole
@@ -23,11 +31,17 @@ def jacobian_augmentation(
     result with the old examples. clip=None leaves the box, as the authors' later library does.
     """
     step, clip = finite("step", step), check_box(clip)
+    check_images(x, clip)
+    check_place(model, x)
+    check_gradients_allowed(model)
+    check_tensor("labels", labels)
+    labels = labels.to(x.device)
     if labels.shape != (len(x),) or labels.dtype != torch.int64:
         raise ValueError(
             f"labels must be int64 ({len(x)},), the oracle's answers to x, got {labels.dtype} "
             f"{tuple(labels.shape)}"
         )
+    x = x.detach()
     moved = [x[:0]]
     with eval_mode(model):
         for start in range(0, len(x), _AT_ONCE):
@@ -39,7 +53,7 @@ def jacobian_augmentation(
 
 def _gradient(model: Model, x: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_(True)
+        leaf, labels = x.detach().clone().requires_grad_(True), labels.clone()
         logits = ask(model, leaf)
         check_finite(logits)
         if logits.ndim != 2 or int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0:
@@ -47,8 +61,8 @@ def _gradient(model: Model, x: Tensor, labels: Tensor) -> Tensor:
                 f"the substitute's logits are {tuple(logits.shape)}, and the oracle gave labels "
                 f"from {int(labels.min())} to {int(labels.max())}; build it with a score for each"
             )
-        (found,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), leaf)
-    return found
+        found = gradient(logits.gather(1, labels[:, None])[:, 0], leaf)
+    return usable(found)[0]
 
 
 def periodic_step(step: float, round: int, *, period: int | None = None) -> float:
@@ -71,6 +85,7 @@ def reservoir_sample(n: int, size: int, *, generator: torch.Generator | None = N
     """
     n, size = whole("n", n, least=0), whole("size", size, least=0)
     size = min(n, size)
+    check_cpu_generator(generator)
     places = torch.arange(size)
     draws = torch.rand(n - size, generator=generator, dtype=torch.float64)
     later = torch.arange(size, n)

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from robustnb.blackbox.service import LABELS, METER, ServiceLimits
+from robustnb.blackbox.service import LABELS, METER, ServiceLimits, name_of
 from robustnb.errors import RobustnbError
 
 
@@ -32,7 +32,8 @@ class LocalService:
             raise TypeError(f"model must have a predict method, got {type(model).__name__}")
         self._folder = tempfile.TemporaryDirectory(prefix="robustnb-service-")
         folder = Path(self._folder.name)
-        (folder / "model.pickle").write_bytes(pickle.dumps(model))
+        pickled = pickle.dumps(model)
+        (folder / "model.pickle").write_bytes(pickled)
         (folder / "limits.json").write_text(json.dumps(asdict(limits)), "utf-8")
         with (folder / "errors").open("wb") as errors:
             self._process = subprocess.Popen(
@@ -48,7 +49,8 @@ class LocalService:
             last = words.splitlines()[-1] if words else "it said nothing"
             raise RobustnbError(f"the service did not start: {last}")
         self._root = f"http://127.0.0.1:{json.loads(line)['port']}"
-        self.url = self._root + LABELS
+        # a port is used again, so answers kept by URL would pass for another model's
+        self.url = f"{self._root}/{name_of(pickled)}{LABELS}"
 
     @property
     def pid(self) -> int:

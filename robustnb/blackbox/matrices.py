@@ -10,7 +10,9 @@ from torch import Tensor
 
 from robustnb.attacks.projections import Clip, check_box, lp_distance
 from robustnb.attacks.rates import Rate, rate
+from robustnb.attacks.validation import check_images, check_labels
 from robustnb.blackbox.oracle import LabelFunction, check_answers, majority
+from robustnb.generators import check_cpu_generator
 from robustnb.scalars import finite, whole
 
 
@@ -83,6 +85,9 @@ def transfer_matrix(
                 f"{name}'s examples have shape {tuple(x_adv.shape)}, x has {tuple(x.shape)}; craft "
                 "them all from the same x"
             )
+    check_labels(y, x)
+    if y.dtype.is_floating_point:
+        raise TypeError(f"y must hold integer labels, got {y.dtype}; use y.long()")
     truth = check_answers(y, len(x))
     sets = {"": x, **adversarial}
     answers: dict[tuple[str, str], Tensor] = {}
@@ -102,6 +107,8 @@ def random_signs(
     Clipped to the box afterwards, as the fast gradient sign method is.
     """
     eps, clip = finite("eps", eps, least=0), check_box(clip)
+    check_images(x, clip)
+    check_cpu_generator(generator)
     coins = torch.randint(0, 2, x.shape, generator=generator, device="cpu").to(x)
     moved = x + eps * (2 * coins - 1)
     return moved if clip is None else moved.clamp(*clip)

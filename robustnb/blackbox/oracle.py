@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
+from robustnb.attacks.validation import check_place, check_tensor
 from robustnb.errors import RobustnbError
-from robustnb.models.ask import ask
+from robustnb.models.ask import ask, check_finite, check_model
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import shown, whole
 
@@ -46,6 +47,7 @@ class Oracle:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The labels of x (N, ...)."""
+        check_tensor("x", x)
         check_budget(self.queries, len(x), self.budget)
         found = [torch.empty(0, dtype=torch.int64)]
         for start in range(0, len(x), self.batch_size):
@@ -66,7 +68,7 @@ def check_budget(spent: int, asked: int, budget: int | None) -> None:
 
 def check_answers(labels: Any, count: int) -> Tensor:
     """Answers as int64 labels (count,) on the CPU; TypeError or ValueError for anything else."""
-    labels = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
+    labels = _as_tensor(labels)
     if labels.dtype not in _INTEGERS:
         raise TypeError(
             f"an oracle must answer with integer labels, got {labels.dtype}; pass "
@@ -78,19 +80,34 @@ def check_answers(labels: Any, count: int) -> Tensor:
     return found
 
 
+def _as_tensor(labels: Any) -> Tensor:
+    try:
+        return labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"an oracle must answer with integer labels, got {shown(labels)}; number the classes "
+            "from 0 on, for names by names.index(label)"
+        ) from error
+
+
 def labels_of(model: Any, *, batch_size: int = 1000) -> LabelFunction:
     """The labels that a torch module or a scikit-learn classifier answers with, as a function.
 
     A module is asked in evaluation mode; a classifier sees examples flattened, in float32.
     """
     batch_size = whole("batch_size", batch_size)
+    if isinstance(model, type):
+        check_model(model)
     if isinstance(model, nn.Module):
 
         def of_module(x: Tensor) -> Tensor:
+            check_place(model, x)
             with eval_mode(model), torch.no_grad():
                 parts = [torch.empty(0, dtype=torch.int64, device=x.device)]
                 for start in range(0, len(x), batch_size):
-                    parts.append(predicted(ask(model, x[start : start + batch_size])))
+                    logits = ask(model, x[start : start + batch_size])
+                    check_finite(logits)
+                    parts.append(predicted(logits))
             return torch.cat(parts)
 
         return of_module
@@ -104,7 +121,7 @@ def labels_of(model: Any, *, batch_size: int = 1000) -> LabelFunction:
         rows = x.detach().cpu().flatten(1).float().numpy() if len(x) else ()
         parts = [torch.empty(0, dtype=torch.int64)]
         for start in range(0, len(rows), batch_size):
-            parts.append(torch.as_tensor(model.predict(rows[start : start + batch_size])))
+            parts.append(_as_tensor(model.predict(rows[start : start + batch_size])))
         return torch.cat(parts)
 
     return of_classifier
@@ -117,12 +134,19 @@ def majority_vote(voters: Sequence[LabelFunction], *, classes: int) -> LabelFunc
         raise ValueError("voters must name at least one function of labels")
 
     def vote(x: Tensor) -> Tensor:
-        return majority([check_answers(voter(x), len(x)) for voter in voters], classes=classes)
+        ballots = [check_answers(voter(x.detach().clone()), len(x)) for voter in voters]
+        return majority(ballots, classes=classes)
 
     return vote
 
 
 def majority(votes: Sequence[Tensor], *, classes: int) -> Tensor:
     """The label (N,) that most of the votes, each (N,), give; among equals the smallest."""
-    counts = nn.functional.one_hot(torch.stack(list(votes)), classes).sum(0)
+    every = torch.stack(list(votes))
+    if every.numel() and not 0 <= int(every.min()) <= int(every.max()) < classes:
+        raise ValueError(
+            f"votes must be labels 0..{classes - 1}, got {int(every.min())}..{int(every.max())}; "
+            "check classes, or give scores' -1 and +1 as (label + 1) // 2"
+        )
+    counts = nn.functional.one_hot(every, classes).sum(0)
     return counts.argmax(1)

@@ -11,11 +11,14 @@ import requests
 import torch
 from torch import Tensor
 
+from robustnb import identity
+from robustnb.attacks.validation import check_tensor
 from robustnb.blackbox.adapter import Adapter
 from robustnb.blackbox.answer_cache import AnswerCache, keys_of
 from robustnb.blackbox.oracle import check_answers, check_budget
 from robustnb.errors import RobustnbError
 from robustnb.progress import progress
+from robustnb.provenance import digest
 from robustnb.scalars import finite, whole
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a later try may mend
@@ -65,12 +68,13 @@ class RemoteOracle:
         self.pause = finite("pause", pause, least=0)
         self.silence = finite("silence", silence, above=0)
         self.queries = 0
-        self._cache = AnswerCache(cache, service=url)
+        self._cache = AnswerCache(cache, service=_service(url, self.adapter))
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy must not stand between us and loopback
 
     def __call__(self, x: Tensor) -> Tensor:
         """The labels of x (N, ...), on its device."""
+        check_tensor("x", x)
         keys = keys_of(x)
         known = self._cache.get(keys)
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
@@ -143,6 +147,18 @@ class RemoteOracle:
             f"them asked for by this object; {advice}, then make the same call again, which goes "
             "on from there"
         )
+
+
+def _service(url: str, adapter: Adapter) -> str:
+    """Whose answers are kept: the same URL means other labels through another adapter.
+
+    Headers decide none, and a key among them may change.
+    """
+    if adapter == Adapter(headers=adapter.headers):
+        return url
+    ways = {"request": adapter.request, "response": adapter.response}
+    known = {name: identity.describe(way, opaque=True) for name, way in ways.items()}
+    return f"{url} through an adapter {digest(known)}"
 
 
 def _words_of(error: Exception) -> str:

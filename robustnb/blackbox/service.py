@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import pickle
@@ -47,9 +48,9 @@ class ServiceLimits:
     def __post_init__(self) -> None:
         """Refuse what no service can keep."""
         for name in ("features", "most", "body", "burst"):
-            whole(name, getattr(self, name))
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.rate is not None:
-            finite("rate", self.rate, above=0)
+            object.__setattr__(self, "rate", finite("rate", self.rate, above=0))
             if self.burst < self.most:
                 raise ValueError(
                     f"burst ({self.burst}) must be at least most ({self.most}), or the largest "
@@ -91,13 +92,20 @@ class _TokenBucket:
         self._left -= count
 
 
-def application(classify: Callable[[Any], Any], limits: ServiceLimits) -> Starlette:
+def name_of(pickled: bytes) -> str:
+    """What a pickled model is called in the path of its service."""
+    return hashlib.sha256(pickled).hexdigest()[:16]
+
+
+def application(
+    classify: Callable[[Any], Any], limits: ServiceLimits, *, name: str = ""
+) -> Starlette:
     """POST /v1/labels {"images": [[...], ...]} gives {"labels": [...]}; GET /v1/meter the counts.
 
     classify: float32 rows (n, features) to n labels. A request that is no JSON, has other fields,
     rows of another length, numbers outside [0, 1] or too many examples gets status 400, 413 or 422
     with {"detail": why}, and one above the rate 429 with Retry-After. None of these is counted as a
-    query.
+    query. With a `name`, POST /name/v1/labels is the same.
     """
     meter, bucket = Meter(), _TokenBucket(limits.rate, limits.burst)
     one_at_a_time = asyncio.Lock()
@@ -119,8 +127,9 @@ def application(classify: Callable[[Any], Any], limits: ServiceLimits) -> Starle
     async def counts(_request: Request) -> Response:
         return JSONResponse(asdict(meter))
 
-    routes = [Route(LABELS, labels, methods=["POST"]), Route(METER, counts, methods=["GET"])]
-    return Starlette(routes=routes)
+    paths = [LABELS, f"/{name}{LABELS}"] if name else [LABELS]
+    routes = [Route(path, labels, methods=["POST"]) for path in paths]
+    return Starlette(routes=[*routes, Route(METER, counts, methods=["GET"])])
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -171,12 +180,14 @@ def main(folder: str) -> None:
 
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     limits = ServiceLimits(**json.loads((Path(folder) / "limits.json").read_text("utf-8")))
-    with (Path(folder) / "model.pickle").open("rb") as stream:
-        model = pickle.load(stream)
+    pickled = (Path(folder) / "model.pickle").read_bytes()
+    model = pickle.loads(pickled)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()  # a client may come before uvicorn is ready
-    config = uvicorn.Config(application(model.predict, limits), log_level="error", lifespan="off")
+    config = uvicorn.Config(
+        application(model.predict, limits, name=name_of(pickled)), log_level="error", lifespan="off"
+    )
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 

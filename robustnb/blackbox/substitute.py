@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustnb.attacks.projections import Clip
+from robustnb.attacks.projections import Clip, check_box
+from robustnb.attacks.validation import check_images
 from robustnb.blackbox.augmentation import (
     check_reservoir,
     jacobian_augmentation,
@@ -16,6 +17,7 @@ from robustnb.blackbox.augmentation import (
     reservoir_sample,
 )
 from robustnb.blackbox.oracle import LabelFunction, check_answers, labels_of
+from robustnb.generators import check_cpu_generator
 from robustnb.scalars import whole
 
 Fit = Callable[[Tensor, Tensor, int], nn.Module]
@@ -45,7 +47,7 @@ class Substitute:
         Ask an oracle that does not count, or count these questions, too.
         """
         own = check_answers(labels_of(self.model)(x), len(x))
-        return own == check_answers(oracle(x), len(x))
+        return own == check_answers(oracle(x.detach().clone()), len(x))
 
 
 def train_substitute(
@@ -71,9 +73,17 @@ def train_substitute(
     """
     rounds = whole("rounds", rounds, least=0)
     doubling, size = check_reservoir(doubling, size)
+    periodic_step(step, 0, period=period)
+    check_images(seeds, check_box(clip))
+    check_cpu_generator(generator)
     if len(seeds) == 0:
         raise ValueError("seeds must hold at least one example")
-    images, labels = seeds.detach(), oracle(seeds)
+
+    def ask(examples: Tensor) -> Tensor:
+        return check_answers(oracle(examples.clone()), len(examples)).to(examples.device)
+
+    images = seeds.detach().clone()
+    labels = ask(images)
     models: list[nn.Module] = []
     sizes: list[int] = []
     for round in range(rounds + 1):
@@ -90,5 +100,5 @@ def train_substitute(
         chosen = chosen.to(images.device)
         signed = periodic_step(step, round, period=period)
         new = jacobian_augmentation(model, images[chosen], labels[chosen], step=signed, clip=clip)
-        images, labels = torch.cat([images, new]), torch.cat([labels, oracle(new)])
+        images, labels = torch.cat([images, new]), torch.cat([labels, ask(new)])
     return Substitute(images, labels, tuple(models), tuple(sizes))

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from robustnb.scalars import whole
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,7 +51,14 @@ def _row(mail: bytes) -> Array:
 
 def mail_texts(rows: Tensor) -> list[str]:
     """The texts of mails that `load("spam_assassin", ...)` returned, uint8 (n, 1, 1, 4096)."""
-    data = rows.flatten(1).numpy()
+    import torch
+
+    if rows.dtype != torch.uint8 or rows.ndim < 2:
+        raise TypeError(
+            f"rows must be uint8 (n, 1, 1, {BYTES}) as robustnb.data.load returned them, got "
+            f"{rows.dtype} {tuple(rows.shape)}"
+        )
+    data = rows.flatten(1).cpu().numpy()
     return [bytes(row).rstrip(b"\0").decode("latin-1") for row in data]
 
 
@@ -64,7 +73,8 @@ def words_of(text: str) -> list[str]:
 
 def vocabulary(texts: Iterable[str], *, most: int, least: int = 5) -> list[str]:
     """The `most` words that stand in the greatest number of texts, at least in `least`, sorted."""
-    counts = Counter(word for text in texts for word in set(words_of(text)))
+    most, least = whole("most", most), whole("least", least)
+    counts = Counter(word for text in _listed(texts) for word in set(words_of(text)))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return sorted(word for word, count in ranked[:most] if count >= least)
 
@@ -75,8 +85,14 @@ def word_counts(texts: Sequence[str], words: Sequence[str]) -> Tensor:
 
     place = {word: k for k, word in enumerate(words)}
     found = torch.zeros(len(texts), len(words), dtype=torch.float64)
-    for row, text in zip(found, texts, strict=True):
+    for row, text in zip(found, _listed(texts), strict=True):
         for word, count in Counter(words_of(text)).items():
             if word in place:
                 row[place[word]] = count
     return found
+
+
+def _listed(texts: Iterable[str]) -> Iterable[str]:
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, got one text; write [text]")
+    return texts

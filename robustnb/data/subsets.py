@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_cpu_generator
 from robustnb.scalars import whole
 
 
@@ -22,14 +23,6 @@ def to_unit(images: Tensor) -> Tensor:
             "pass what robustnb.data.load returned, once"
         )
     return images.to(torch.float32) / 255
-
-
-def _check_pairs(images: Tensor, labels: Tensor) -> None:
-    """ValueError unless there is one label for each image."""
-    if labels.ndim != 1 or len(images) != len(labels):
-        raise ValueError(
-            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
-        )
 
 
 def _quotas(counts: Tensor, size: int, generator: torch.Generator) -> list[int]:
@@ -53,7 +46,7 @@ def subset(
     gives the same subset. images: (N, ...), labels: (N,). Raises ValueError unless
     1 <= size <= N, or if the lengths differ.
     """
-    _check_pairs(images, labels)
+    _check(images, labels, generator)
     size = whole("size", size)
     if not 1 <= size <= len(labels):
         raise ValueError(f"size must be from 1 to the {len(labels)} examples there are, got {size}")
@@ -75,10 +68,10 @@ def nested_subsets(
     than the number of classes. The same (CPU) generator state gives the same subsets. Raises
     ValueError unless 1 <= size <= N.
     """
-    wanted = [whole("size", size) for size in sizes]
+    _check(images, labels, generator)
+    wanted = [whole("a size", size) for size in sizes]
     if not wanted or max(wanted) > len(labels):
         raise ValueError(f"sizes must be from 1 to the {len(labels)} examples, got {wanted}")
-    _check_pairs(images, labels)
     places = torch.empty(len(labels), dtype=torch.float64)
     for label in torch.unique(labels.cpu()):
         members = torch.nonzero(labels.cpu() == label).flatten()
@@ -101,11 +94,20 @@ def repeat_to(
 
     One epoch over the result is the same number of steps for a small set as for a large one.
     """
+    _check(images, labels, generator)
     count = whole("count", count)
-    _check_pairs(images, labels)
     if len(labels) == 0:
-        raise ValueError("there is no example to repeat")
+        raise ValueError("the set is empty, so nothing can be repeated; pass at least one example")
     passes = -(-count // len(labels))
     orders = [torch.randperm(len(labels), generator=generator) for _ in range(passes)]
     index = torch.cat(orders)[:count]
     return images[index.to(images.device)], labels[index.to(labels.device)]
+
+
+def _check(images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+    """Refuse what is not one label for each image, and no generator on the CPU."""
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"labels must have shape ({len(images)},) like the images, got {tuple(labels.shape)}"
+        )
+    check_cpu_generator(generator, needed="examples are drawn")

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from robustnb import identity, tensorfile
 from robustnb.attacks.projected_gradient import pgd
-from robustnb.attacks.validation import check_batch_size, check_choice, check_labels
+from robustnb.attacks.validation import check_batch_size, check_choice, check_labels, check_radius
 from robustnb.features.checks import check_examples
 from robustnb.features.representation import Representation, match_representation
+from robustnb.generators import check_generator
 from robustnb.models.modes import Model
 from robustnb.progress import progress
 from robustnb.resume import path_of
-from robustnb.scalars import whole
+from robustnb.scalars import finite, whole
 
 _TENSORS = ("images", "labels", "partners", "old_labels", "distances")
 
@@ -85,6 +86,7 @@ def representation_dataset(
     """
     check_examples(model, x, y)
     check_choice("start", start, ("images", "noise"))
+    check_generator(generator, needed="where the images start is drawn")
     if len(x) < 2:
         raise ValueError(f"x must hold at least two images, to start at another, got {len(x)}")
     if start == "noise":
@@ -98,7 +100,8 @@ def representation_dataset(
         model, x, partners, steps=steps, step=step, representation=representation,
         batch_size=batch_size,
     )  # fmt: skip
-    recipe = {"kind": "representation", "start": start, "steps": steps, "step": step}
+    recipe = {"kind": "representation", "start": start, "steps": whole("steps", steps),
+              "step": finite("step", step)}  # fmt: skip
     return ConstructedDataset(
         images, y.clone(), partners, old, distances, {**recipe, **_sources(model, x, y)}
     )
@@ -127,10 +130,10 @@ def relabelled_dataset(
     check_choice("targets", targets, ("random", "next"))
     classes, batch_size = whole("classes", classes, least=2), check_batch_size(batch_size)
     check_labels(y, x)
+    eps, steps, step = check_radius(eps), whole("steps", steps), finite("step", step, least=0)
     if targets == "random":
-        if generator is None:
-            raise ValueError("random targets need a generator; pass generator=torch.Generator()")
-        draws = torch.randint(0, classes, y.shape, generator=generator, device=generator.device)
+        device = check_generator(generator, needed="random targets are drawn")
+        draws = torch.randint(0, classes, y.shape, generator=generator, device=device)
         labels = draws.to(y)
     else:
         labels = (y + 1) % classes
@@ -145,8 +148,8 @@ def relabelled_dataset(
             bar.advance(len(found[-1]))
     images = torch.cat(found) if found else x.clone()
     distances = (images - x).flatten(1).norm(dim=1)
-    recipe = {"kind": "relabelled", "targets": targets, "classes": classes, "eps": float(eps),
-              "step": float(step), "steps": steps}  # fmt: skip
+    recipe = {"kind": "relabelled", "targets": targets, "classes": classes, "eps": eps,
+              "step": step, "steps": steps}  # fmt: skip
     return ConstructedDataset(
         images, labels, x.clone(), y.clone(), distances, {**recipe, **_sources(model, x, y)}
     )

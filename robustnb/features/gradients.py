@@ -46,6 +46,8 @@ def total_variation(pictures: Tensor) -> Tensor:
     picture of one value 0: the smaller, the smoother.
     """
     size = _sizes(pictures, ndim=4)
+    if min(pictures.shape[2:]) < 2:
+        raise ValueError(f"pictures must have neighbours, 2 x 2 pixels, got {pictures.shape}")
     across = pictures.diff(dim=3).abs().flatten(1).mean(1)
     down = pictures.diff(dim=2).abs().flatten(1).mean(1)
     return (across + down) / 2 / size

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robustnb.attacks.queries import ModelQueries
-from robustnb.attacks.validation import check_batch_size
+from robustnb.attacks.validation import check_batch_size, check_images, check_tensor
 from robustnb.features.checks import check_examples
 from robustnb.models.modes import Model, eval_mode
 from robustnb.scalars import finite, whole
@@ -18,6 +18,8 @@ def interpolate(x: Tensor, x_adv: Tensor, *, points: int) -> Tensor:
     The ends are x and x_adv to the bit.
     """
     points = whole("points", points, least=2, hint="; the two ends are points, too")
+    check_images(x, None)
+    check_tensor("x_adv", x_adv)
     if x.shape != x_adv.shape or x.dtype != x_adv.dtype:
         raise ValueError(
             f"x and x_adv must be alike, got {tuple(x.shape)} {x.dtype} and "

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.queries import gradient, usable
-from robustnb.attacks.validation import check_batch_size, check_images, check_place
+from robustnb.attacks.validation import (
+    check_batch_size,
+    check_gradients_allowed,
+    check_images,
+    check_place,
+)
+from robustnb.models.ask import ask_features, check_layers
 from robustnb.models.layout import fastest_layout
 from robustnb.models.modes import eval_mode
 from robustnb.progress import progress
@@ -19,6 +25,7 @@ Representation = Callable[[Tensor], Tensor]
 
 def penultimate(model: nn.Module) -> Representation:
     """The function from images (N, ...) to what the model's last linear layer is given, (N, k)."""
+    check_layers(model, "finding its last linear layer")
     layers = [part for part in model.modules() if isinstance(part, nn.Linear)]
     if not layers:
         raise ValueError("the model has no linear layer; pass your own function of the images")
@@ -59,6 +66,7 @@ def match_representation(
     for images in (x, start):
         check_images(images)
     check_place(model, x)
+    check_gradients_allowed(model)
     if x.shape != start.shape or x.dtype != start.dtype:
         raise ValueError(
             f"x and start must be alike, got {tuple(x.shape)} {x.dtype} and "
@@ -85,18 +93,24 @@ def match_representation(
 def _matched(
     g: Representation, x: Tensor, start: Tensor, steps: int, step: float
 ) -> tuple[Tensor, Tensor]:
+    def flat(images: Tensor) -> Tensor:
+        found = g(images)
+        return found.flatten(1) if isinstance(found, Tensor) and found.ndim > 2 else found
+
     with torch.no_grad():
-        target = g(x.clone())
-        scale = target.flatten(1).norm(dim=1).clamp_min(1e-12)
+        target = ask_features(flat, x)
+        scale = target.norm(dim=1).clamp_min(1e-12)
 
     def distance(images: Tensor) -> Tensor:
-        found: Tensor = (g(images.clone()) - target).flatten(1).norm(dim=1) / scale
+        found: Tensor = (ask_features(flat, images) - target).norm(dim=1) / scale
         return found
 
     at = start.detach().clone()
     for _ in range(steps):
         leaf = at.requires_grad_()
-        slope, _ = usable(gradient(distance(leaf), leaf))
+        with torch.enable_grad():
+            value = distance(leaf)
+        slope, _ = usable(gradient(value, leaf))
         length = slope.flatten(1).norm(dim=1).clamp_min(1e-10)
         move = slope / length.reshape(-1, *[1] * (slope.ndim - 1))
         at = (leaf.detach() - step * move).clamp(0, 1)

@@ -19,6 +19,12 @@ from robustnb.models.modes import eval_mode
 _NUMBERS = 2**25  # of one forward pass over a chunk, by default at most so many
 
 
+def fixed_tensors(model: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers but `names`: the model may be trained on meanwhile."""
+    every = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach().clone() for name, tensor in every if name not in names}
+
+
 class ModelRisk(EmpiricalRisk):
     """The empirical risk of a module in evaluation mode; `names` are the parameters that vary."""
 
@@ -35,6 +41,7 @@ class ModelRisk(EmpiricalRisk):
         decay: Decay = "inside",
         chunk_size: int | None = None,
         theta: Tensor | None = None,
+        fixed: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Take the parameters as they are now; `robustnb.influence.empirical_risk` is easier."""
         self.model, self.loss, self.x, self.y = model, loss, x, y
@@ -42,11 +49,7 @@ class ModelRisk(EmpiricalRisk):
         self._decayed_names = dict(decayed)
         every = dict(model.named_parameters())
         self._shapes = {name: every[name].shape for name in self.names}
-        self._fixed = {
-            name: tensor.detach()
-            for name, tensor in (*every.items(), *model.named_buffers())
-            if name not in self._shapes
-        }
+        self._fixed = fixed_tensors(model, names) if fixed is None else dict(fixed)
         flat = torch.cat([every[name].detach().reshape(-1) for name in self.names])
         self.theta = flat.clone() if theta is None else theta
         marks = [
@@ -61,7 +64,7 @@ class ModelRisk(EmpiricalRisk):
         return ModelRisk(
             self.model_module, self.loss, self.x, self.y, names=self.names,
             decayed=self._decayed_names, l2=self.l2, decay=self.decay,
-            chunk_size=self.chunk_size, theta=theta,
+            chunk_size=self.chunk_size, theta=theta, fixed=self._fixed,
         )  # fmt: skip
 
     @property

@@ -15,6 +15,7 @@ from robustnb.attacks.validation import (
     check_gradients_allowed,
     check_loss,
     check_place,
+    check_tensor,
 )
 from robustnb.influence.losses import is_hinge
 from robustnb.influence.risk import EmpiricalRisk
@@ -32,11 +33,7 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
     `like` are training points, whose dtype, device and shape x must have.
     """
     for name, given in (("x", x), ("y", y)):
-        if not isinstance(given, Tensor):
-            kind = type(given).__name__
-            raise TypeError(
-                f"{name} must be a torch tensor, got {kind}; use torch.as_tensor({name})"
-            )
+        check_tensor(name, given)
     if x.ndim < 2 or y.ndim != 1:
         raise ValueError(
             f"x must be (n, ...) and y (n,), got {tuple(x.shape)} and {tuple(y.shape)}; use "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from robustnb.influence.autodiff import ModelRisk
+from robustnb.influence.autodiff import ModelRisk, fixed_tensors
 from robustnb.influence.checks import (
     PROBED,
     check_answers,
@@ -18,7 +19,7 @@ from robustnb.influence.checks import (
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk, check_choice
-from robustnb.models.ask import check_model
+from robustnb.models.ask import check_layers, check_model
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite, whole
 
@@ -56,13 +57,15 @@ def empirical_risk(
     if not isinstance(model, nn.Module):
         check_model(model)
         raise TypeError("the model must be a torch module, whose parameters vary, not a function")
-    x = x.detach()
+    check_layers(model, "a risk")
+    x, y = x.detach(), y.clone()
     names = _names(model, params)
     check_answers(model, loss, x, y, names=names)
     marks = {
         name: decayed == "all" or parameter.ndim > 1
         for name, parameter in model.named_parameters() if name in names
     }  # fmt: skip
+    fixed = fixed_tensors(model, names)
     layer = _linear_layer(model, names, x) if linear != "no" else None
     if layer is None and linear == "yes":
         raise ValueError(
@@ -72,9 +75,9 @@ def empirical_risk(
     if layer is None:
         return ModelRisk(
             model, loss, x, y, names=names, decayed=marks, l2=l2, decay=decay,
-            chunk_size=chunk_size,
+            chunk_size=chunk_size, fixed=fixed,
         )  # fmt: skip
-    return _linear_risk(model, layer, loss, x, y, l2, decay, decayed, chunk_size)
+    return _linear_risk(model, layer, fixed, loss, x, y, l2, decay, decayed, chunk_size)
 
 
 def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
@@ -119,13 +122,15 @@ def _linear_layer(model: nn.Module, names: Sequence[str], x: Tensor) -> nn.Linea
     return layer if same else None
 
 
-def _seen(model: nn.Module, layer: nn.Linear, x: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What the layer was given when the model answered x, and the answer."""
+def _seen(
+    model: nn.Module, layer: nn.Linear, x: Tensor, fixed: Mapping[str, Tensor] | None = None
+) -> tuple[list[Tensor], Tensor]:
+    """What the layer was given when the model, with tensors `fixed`, answered x; and the answer."""
     calls: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, given: calls.append(given[0]))
     try:
         with eval_mode(model):
-            outputs: Tensor = model(x.clone())
+            outputs: Tensor = functional_call(model, dict(fixed or {}), (x.clone(),))
     finally:
         handle.remove()
     return calls, outputs
@@ -134,6 +139,7 @@ def _seen(model: nn.Module, layer: nn.Linear, x: Tensor) -> tuple[list[Tensor], 
 def _linear_risk(
     model: nn.Module,
     layer: nn.Linear,
+    fixed: Mapping[str, Tensor],
     loss: Loss,
     x: Tensor,
     y: Tensor,
@@ -143,10 +149,10 @@ def _linear_risk(
     chunk_size: int | None,
 ) -> LinearRisk:
     def featurize(examples: Tensor) -> Tensor:
-        return _seen(model, layer, examples)[0][0]
+        return _seen(model, layer, examples, fixed)[0][0]
 
     with torch.no_grad():
-        one = model(x[:1].clone())
+        one = _seen(model, layer, x[:1], fixed)[1]
     theta = torch.cat([part.detach().reshape(-1) for part in layer.parameters()])
     marks = torch.ones_like(theta)
     if decayed == "weights":

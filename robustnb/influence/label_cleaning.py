@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustnb.influence.checks import check_index, check_test
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import fit_risk
+from robustnb.scalars import whole
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ def correct_labels(
     The risk holds the labels as they are, y_true (n,) those that inspection finds. The order stays
     as it is when labels are corrected, as in the paper. Labels are -1 and +1, or classes.
     """
+    check_test(risk, x_test, y_test)
+    check_test(risk, risk.x, y_true)
+    order = check_index(order, risk.n, device=risk.y.device)
+    checked = [whole("a number of inspected points", count, least=0) for count in checked]
+    if not checked or max(checked) > len(order):
+        raise ValueError(
+            f"checked must be numbers of points up to the {len(order)} of order, got {checked}"
+        )
     flipped = risk.y != y_true
     found, correct = [], []
     with torch.no_grad():

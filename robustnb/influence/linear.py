@@ -17,6 +17,7 @@ from robustnb.influence.forward_mode import jvp
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk, Preconditioner
 from robustnb.influence.solution import Curvature
+from robustnb.scalars import whole
 
 _NUMBERS = 2**23  # of the intermediate outputs (rows, classes, columns) of a chunk
 _SAVED = 20  # iterations of CG that the preconditioner is taken to save
@@ -32,6 +33,7 @@ class LinearClassifier(nn.Module):
     def __init__(self, inputs: int, *, classes: int | None = None, bias: bool = False) -> None:
         """A linear map from `inputs` numbers per example."""
         super().__init__()
+        inputs, classes = whole("inputs", inputs), classes and whole("classes", classes)
         self.classes = classes
         self.linear = nn.Linear(inputs, classes or 1, bias=bias)
         with torch.no_grad():

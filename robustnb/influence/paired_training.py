@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import grad
 
 from robustnb.influence.autodiff import ModelRisk
+from robustnb.influence.checks import check_index
 from robustnb.progress import progress
 from robustnb.scalars import finite, whole
 
@@ -32,7 +33,10 @@ def adam_steps(
     """
     steps, batch_size = whole("steps", steps), whole("batch_size", batch_size)
     lr = finite("lr", lr, above=0)
-    generator = torch.Generator().manual_seed(seed)
+    if without is not None:
+        without = whole("without", without, least=0)
+        check_index([without], risk.n, device=risk.y.device)
+    generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
     theta = risk.theta.clone()
     mean, square = torch.zeros_like(theta), torch.zeros_like(theta)
     with progress("Adam", total=steps) as bar:

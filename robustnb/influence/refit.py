@@ -29,10 +29,20 @@ _CHORD_TOL = 1e-3  # of the system that gives a step
 
 @dataclass(frozen=True)
 class Refits:
-    """Parameters (p, k) of the risk without each of k points, and the gradient norms (k,) there."""
+    """Parameters (p, k) of the risk without each of k points, and the gradient norms (k,) there.
+
+    index (k,): the points; start (p,): the parameters of the risk. None where they are not known.
+    """
 
     thetas: Tensor
     gradient_norms: Tensor
+    index: Tensor | None = None
+    start: Tensor | None = None
+
+    def are_of(self, risk: EmpiricalRisk, index: Tensor) -> bool:
+        """Whether nothing says that these are refits of another risk or without other points."""
+        same_points = self.index is None or torch.equal(self.index.to(index), index)
+        return same_points and (self.start is None or torch.equal(self.start, risk.theta))
 
 
 def fit_risk(risk: EmpiricalRisk, *, tol: float = 1e-8, max_iter: int = 200) -> EmpiricalRisk:
@@ -75,7 +85,8 @@ def refit_without(
             thetas.append(theta)
             norms.append(norm)
             bar.advance()
-    return Refits(torch.stack(thetas, 1), torch.tensor(norms, dtype=torch.float64))
+    found = torch.tensor(norms, dtype=torch.float64)
+    return Refits(torch.stack(thetas, 1), found, index, risk.theta)
 
 
 def _more(max_iter: int) -> str:
@@ -126,7 +137,7 @@ def _chord(risk: LinearRisk, index: Tensor, tol: float, max_iter: int) -> Refits
             thetas.append(theta)
             norms.append(norm)
             bar.advance(len(part))
-    return Refits(torch.cat(thetas, 1), torch.cat(norms))
+    return Refits(torch.cat(thetas, 1), torch.cat(norms), index, risk.theta)
 
 
 def _inverse(risk: LinearRisk, count: int) -> Callable[[Tensor], Tensor]:

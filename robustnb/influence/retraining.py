@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from robustnb.influence.checks import check_index
+from robustnb.influence.checks import check_columns, check_index, check_test
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import Refits, refit_without
 from robustnb.influence.risk import EmpiricalRisk
@@ -98,6 +98,11 @@ def leave_one_out(
             f"refits hold {refits.thetas.shape[1]} retrained models for {len(index)} removed "
             "points; use refit_without(risk, index) with this index"
         )
+    if not refits.are_of(risk, index):
+        raise ValueError(
+            "refits are of other removed points or of another risk; use refit_without(risk, index) "
+            "with this risk and this index"
+        )
     before = risk.losses(x_test, y_test)
     after = losses_at(risk, refits.thetas, x_test, y_test)
     return LeaveOneOut(index, predicted, (after - before).T, refits.gradient_norms)
@@ -105,6 +110,8 @@ def leave_one_out(
 
 def losses_at(risk: EmpiricalRisk, thetas: Tensor, x_test: Tensor, y_test: Tensor) -> Tensor:
     """The test losses (k, m) at each column of thetas (p, k)."""
+    check_test(risk, x_test, y_test)
+    check_columns(risk, thetas)
     if isinstance(risk, LinearRisk):
         with torch.no_grad():
             return risk.losses_at(thetas, risk.featurize(x_test), y_test)

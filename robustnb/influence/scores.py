@@ -7,11 +7,10 @@ a harmful point, a negative one a helpful point.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from robustnb.errors import warn
 from robustnb.influence.checks import check_columns, check_index, check_test, chosen
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.risk import EmpiricalRisk
@@ -161,6 +160,12 @@ def corrected_influence(
     """
     found = []
     index = check_index(index, risk.n, device=risk.y.device)
+    check_columns(risk, s_test)
+    if factor.shape != (risk.p, risk.p) or factor.dtype != risk.theta.dtype:
+        raise ValueError(
+            f"factor must be ({risk.p}, {risk.p}) of {risk.theta.dtype}, got {tuple(factor.shape)} "
+            f"of {factor.dtype}; use Cholesky().factor(risk)"
+        )
     for i in torch.split(index, max(1, _COLUMNS // risk.c)):
         features, y = risk.features[i], risk.y[i]
         rows = _output_rows(risk, features)  # (k, c, p): the derivative of each output
@@ -182,11 +187,10 @@ def corrected_influence(
 def _warn_unsolved(solution: Solution) -> None:
     """Warn of a solution that is hardly nearer than zero, as a function that drops it must."""
     if solution.residual > _UNSOLVED:
-        warnings.warn(
+        warn(
             f"{solution.solver} left a relative residual of {solution.residual:.2g} (zero has 1), "
             "so these influences say little; give it more depth, repeats or larger batches, a "
-            "smaller scale, or use CG()",
-            stacklevel=3,
+            "smaller scale, or use CG()"
         )
 
 

@@ -28,6 +28,11 @@ class Cholesky:
 
     most_parameters: int = _MOST_PARAMETERS
 
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        most = whole("most_parameters", self.most_parameters, least=0)
+        object.__setattr__(self, "most_parameters", most)
+
     def factor(
         self, risk: EmpiricalRisk, *, damping: float = 0.0, curvature: Curvature = "hessian"
     ) -> Tensor:
@@ -88,8 +93,8 @@ class CG:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
-        finite("tol", self.tol, above=0)
-        whole("max_iter", self.max_iter)
+        object.__setattr__(self, "tol", finite("tol", self.tol, above=0))
+        object.__setattr__(self, "max_iter", whole("max_iter", self.max_iter))
         check_choice("precondition", self.precondition, ("auto", "never"))
 
     def solve(

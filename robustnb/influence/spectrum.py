@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_cpu_generator
 from robustnb.influence.risk import EmpiricalRisk
 from robustnb.influence.solution import Curvature
 from robustnb.scalars import whole
@@ -22,6 +23,7 @@ def extreme_eigenvalues(
     They lie within the spectrum: the largest is usually exact to several digits after 40 steps,
     the least is an upper bound of the least eigenvalue.
     """
+    check_cpu_generator(generator, needed="the first vector is drawn")
     steps = min(whole("steps", steps), risk.p)
     v = torch.randn(risk.p, generator=generator, dtype=torch.float64).to(risk.theta)
     basis = [v / v.norm()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_cpu_generator
 from robustnb.influence.errors import NegativeCurvatureError, NotConvergedError
 from robustnb.influence.risk import EmpiricalRisk, check_choice
 from robustnb.influence.solution import (
@@ -50,15 +51,20 @@ class LiSSA:
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
-        if not isinstance(self.generator, torch.Generator):
-            raise TypeError("LiSSA draws batches; pass generator=torch.Generator().manual_seed(0)")
-        whole("batch_size", self.batch_size)
-        whole("repeats", self.repeats)
-        finite("tol", self.tol, above=0)
+        if self.generator is None:
+            raise TypeError("LiSSA draws batches; pass generator=torch.Generator().manual_seed(3)")
+        check_cpu_generator(self.generator)
+        plain: dict[str, float] = {
+            "batch_size": whole("batch_size", self.batch_size),
+            "repeats": whole("repeats", self.repeats),
+            "tol": finite("tol", self.tol, above=0),
+        }
         if self.scale is not None:
-            finite("scale", self.scale, above=0)
+            plain["scale"] = finite("scale", self.scale, above=0)
         if self.depth is not None:
-            whole("depth", self.depth)
+            plain["depth"] = whole("depth", self.depth)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def plan(
         self, risk: EmpiricalRisk, *, damping: float = 0.0, curvature: Curvature = "hessian"

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from robustnb.influence.checks import check_index, chosen
+from robustnb.generators import check_cpu_generator
+from robustnb.influence.checks import check_index, check_test, chosen
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import fit_risk
 from robustnb.influence.retraining import losses_at
@@ -64,10 +65,10 @@ def attack_training_set(
     steps, step = whole("steps", steps), finite("step", step, above=0)
     box = finite("box", box, above=0)
     check_choice("direction", direction, ("influence", "random"))
-    if direction == "random" and generator is None:
-        raise ValueError("random signs need a generator; pass generator=torch.Generator()")
+    check_cpu_generator(generator, needed="random signs are drawn" if direction == "random" else "")
     solver = chosen(solver, Cholesky)
     index = check_index(index, risk.n, device=risk.y.device)
+    check_test(risk, x_test, y_test)
     clean = risk.x[index].clone()
     images = clean.clone()
     told = [_state(risk, x_test, y_test)]
@@ -95,6 +96,6 @@ def project(images: Tensor, clean: Tensor, box: float) -> Tensor:
 
 def _state(risk: LinearRisk, x_test: Tensor, y_test: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        z = risk.model(x_test)
+        z = risk.model(x_test.clone())
     wrong = z * y_test <= 0 if z.ndim == 1 else z.argmax(1) != y_test
     return losses_at(risk, risk.theta[:, None], x_test, y_test)[0], wrong

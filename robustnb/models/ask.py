@@ -27,6 +27,39 @@ def ask(model: Model, x: Tensor) -> Tensor:
     return logits
 
 
+def ask_features(extractor: Model, x: Tensor) -> Tensor:
+    """The extractor's features (N, k) for x (N, ...), with autograd's graph; it gets a copy of x.
+
+    TypeError or ValueError, with the way to mend it, unless it answers with one tensor of finite
+    floats that has a row for each image.
+    """
+    check_model(extractor)
+    found = extractor(x.clone())
+    check_feature_form(found, len(x))
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(
+            "the extractor returned NaN or infinite features; check its weights (did training "
+            "diverge?)"
+        )
+    return found
+
+
+def check_feature_form(found: Any, count: int) -> None:
+    """Refuse features that are not one tensor of floats (count, k)."""
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"the extractor must return a tensor of features (N, k), got {_kind(found)}; wrap it "
+            "in a module that returns one of them"
+        )
+    if found.ndim != 2 or len(found) != count:
+        raise ValueError(
+            f"the extractor must give a row of features for each image, got {tuple(found.shape)} "
+            f"for {count} images; flatten its output"
+        )
+    if not found.dtype.is_floating_point:
+        raise TypeError(f"the extractor must return float features, got {found.dtype}")
+
+
 def check_model(model: Any) -> None:
     """Refuse what is no model: a class, a file's weights, nothing at all."""
     if isinstance(model, type):
@@ -41,6 +74,18 @@ def check_model(model: Any) -> None:
     if not callable(model):
         raise TypeError(
             f"model must be a module or a function of images, got {type(model).__name__}"
+        )
+
+
+def check_layers(model: Any, what: str) -> None:
+    """Refuse what is no module with layers of its own, such as a function, or one of torch.jit."""
+    check_model(model)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{what} needs a torch module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"{what} needs the layers of the model, and one compiled by torch.jit shows none; pass "
+            "the module that it was made from"
         )
 
 

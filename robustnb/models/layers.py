@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from robustnb.generators import check_cpu_generator
 from robustnb.scalars import finite, is_scalar, shown, whole
 
 Init = Literal["torch", "he_in", "he_out"]
@@ -93,6 +94,7 @@ def initialise(
 
     Batch norm begins again, its running statistics included. Other layers stay as they are.
     """
+    check_cpu_generator(generator)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             _initialise(module, generator, init if isinstance(module, nn.Conv2d) else "torch")

@@ -25,6 +25,11 @@ def certified_correct(certificate: Certificate, y: Tensor, *, radius: float = 0.
             "the certified images"
         )
     radius = _distance("radius", radius)
+    if bool((y < 0).any()):
+        raise ValueError(
+            "y must hold class numbers 0, 1, ...; -1 is how a certificate abstains, so it would "
+            "count as right. Leave images without a class out"
+        )
     return (certificate.prediction == y.cpu()) & (certificate.radius >= radius)
 
 

@@ -54,8 +54,9 @@ def run(
     checkpoint: Path | str | None,
 ) -> Tensor:
     """The rows of `work` for all images x, int64 (N, columns), in evaluation mode."""
-    checkpoint, x, domain = path_of(checkpoint), x.detach(), check_box(domain, "domain")
+    checkpoint, domain = path_of(checkpoint), check_box(domain, "domain")
     _check(x, model, domain)
+    x = x.detach()
     if checkpoint is not None and generator is None:
         raise ValueError(
             "to go on later the noise must be the same; pass generator="

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from robustnb.generators import check_generator
 from robustnb.models.ask import ask, check_finite
 from robustnb.models.layout import in_faster_format
 from robustnb.models.modes import Model
@@ -25,7 +26,7 @@ def noise_seeds(count: int, *, generator: torch.Generator | None = None) -> list
     3
     """
     count = whole("count", count, least=0)
-    device = "cpu" if generator is None else generator.device
+    device = check_generator(generator, place=torch.device("cpu"))
     first = int(torch.randint(_SEEDS, (), generator=generator, device=device))
     return [(first + image) % _SEEDS for image in range(count)]
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import (
-    check_choice,
     check_classes,
     check_gradients_allowed,
-    check_images,
+    check_tensor,
 )
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import check_form, check_model, place_of
 from robustnb.models.modes import eval_mode, training
 from robustnb.training.objectives import Objective
-from robustnb.training.validation import unit
+from robustnb.training.validation import check_inputs, unit
 
 _ALONE = "more than 1 value per channel"  # what batch norm says of a batch of one
 
@@ -32,6 +33,7 @@ def check_training(
 ) -> None:
     """Refuse models, images and labels that cannot be trained on, before anything is spent."""
     check_model(model)
+    check_cpu_generator(generator, needed="fit draws the order of the images")
     if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "the model has no parameter that wants a gradient, so there is nothing to train; pass "
@@ -39,23 +41,12 @@ def check_training(
         )
     check_gradients_allowed(model)
     for what, value in {"images": images, "labels": labels}.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{what} must be a torch tensor, got {type(value).__name__}; "
-                f"use torch.as_tensor({what})"
-            )
-    check_choice("inputs", inputs, ("images", "features"))
-    if images.dtype != torch.uint8 or inputs == "features":
-        check_images(images, (0.0, 1.0) if inputs == "images" else None)
+        check_tensor(what, value)
+    check_inputs(images, inputs)
     if labels.ndim != 1 or len(labels) == 0 or len(images) != len(labels):
         raise ValueError(
             f"fit wants one label for each image and at least one of them, got {len(images)} "
             f"images and labels of shape {tuple(labels.shape)}"
-        )
-    if generator.device.type != "cpu":
-        raise ValueError(
-            f"generator must live on the CPU, got one on {generator.device}; pass "
-            "torch.Generator().manual_seed(seed): the model's device gets its own from it"
         )
     _check_labels(model, images, labels)
 
@@ -79,6 +70,21 @@ def check_last_batch(
             f"the last batch of an epoch holds one image ({len(labels)} images), and batch norm "
             "needs two; use drop_last=True, or another batch_size (at least 2)"
         ) from error
+
+
+def check_epoch(model: nn.Module, epoch: int, loss: float, rate: float) -> None:
+    """FloatingPointError if the loss of an epoch, or a weight after it, is not finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of epoch {epoch} is {loss}; lower lr (now {rate:g}), or warm it up, or look "
+            "for a gradient that is not finite where the loss is (a root or a norm at 0)"
+        )
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise FloatingPointError(
+            f"weights are NaN or infinite after epoch {epoch}, though its loss is {loss:g}: the "
+            "gradient was not finite where the loss was (a root or a norm at 0), or lr (now "
+            f"{rate:g}) is too large"
+        )
 
 
 @torch.no_grad()

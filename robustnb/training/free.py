@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustnb.attacks import validation
+from robustnb.attacks.queries import usable
+from robustnb.generators import check_generator
 from robustnb.models.ask import ask
 from robustnb.scalars import finite, whole
-from robustnb.training.objectives import full_precision
+from robustnb.training.objectives import check_targets, full_precision
 
 
 class FreeTraining:
@@ -30,9 +32,11 @@ class FreeTraining:
         self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """The mean cross-entropy at clip(x + delta), in the mode that the model is in."""
+        check_generator(generator)
         delta = self._rows(x).clone().requires_grad_()
         delta.register_hook(self._ascend)  # type: ignore[no-untyped-call]
         logits = full_precision(ask(model, (x.detach() + delta).clamp(0, 1)))
+        check_targets(logits, y)
         return F.cross_entropy(logits, y)
 
     def _rows(self, x: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ class FreeTraining:
     def _ascend(self, slope: Tensor) -> None:
         assert self.delta is not None
         rows = self.delta[: len(slope)]
-        rows.add_(slope.sign(), alpha=self.step).clamp_(-self.eps, self.eps)
+        rows.add_(usable(slope)[0].sign(), alpha=self.step).clamp_(-self.eps, self.eps)
 
 
 def free_training(*, eps: float, replays: int = 4, step: float | None = None) -> FreeTraining:

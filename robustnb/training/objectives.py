@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from robustnb.attacks import validation
 from robustnb.attacks.losses import cross_entropy, kl
 from robustnb.attacks.projected_gradient import Start, Step, initial_point, maximize
-from robustnb.attacks.projections import Norm
+from robustnb.attacks.projections import Norm, check_norm
+from robustnb.generators import check_generator
 from robustnb.models.ask import ask
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite
@@ -53,6 +54,7 @@ def standard_loss(
     loss: Surrogate | Literal["ce"] = "ce",
 ) -> Tensor:
     """The loss of `standard`; nothing is random but the model's own dropout."""
+    check_generator(generator)
     return _per_example(full_precision(ask(model, x)), y, loss).mean()
 
 
@@ -88,6 +90,7 @@ def pgd_training_loss(
     loss: Surrogate | Literal["ce"] = "ce",
 ) -> Tensor:
     """The loss of `pgd_training`: at the last of `steps` iterates in the ball of radius `eps`."""
+    check_generator(generator)
     with eval_mode(model):
         x_adv = maximize(
             lambda x_adv: _per_example(full_precision(ask(model, x_adv)), y, loss),
@@ -142,7 +145,7 @@ def trades_loss(
     `joint_batch` clean and adversarial images pass as one batch, and batch norm mixes them.
     """
     if beta == 0:
-        return standard_loss(model, x, y)
+        return standard_loss(model, x, y, generator)
     with eval_mode(model):
         with torch.no_grad():
             p_clean = full_precision(ask(model, x))
@@ -153,6 +156,7 @@ def trades_loss(
             initial_point=_noisy(x, start_noise, generator),
         )  # fmt: skip
     logits, logits_adv = _both(model, x, x_adv, joint_batch)
+    check_targets(logits, y)
     # mean over the batch only: a mean over the classes too would divide beta by their number
     return F.cross_entropy(logits, y) + beta * kl(logits, logits_adv).mean()
 
@@ -213,7 +217,7 @@ def binary_trades_loss(
 
 
 def _noisy(x: Tensor, size: float, generator: torch.Generator | None) -> Tensor:
-    device = x.device if generator is None else generator.device
+    device = check_generator(generator, place=x.device)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device)
     return x + size * noise.to(x.device)
 
@@ -225,6 +229,17 @@ def _both(model: nn.Module, x: Tensor, x_adv: Tensor, joint: bool) -> tuple[Tens
     return full_precision(ask(model, x)), full_precision(ask(model, x_adv))
 
 
+def check_targets(outputs: Tensor, y: Tensor) -> None:
+    """Refuse labels without a class, such as -100, which torch's own loss leaves out in silence.
+
+    On a GPU, where a look at the labels would make each step wait, `fit` has looked at them all.
+    """
+    if y.shape != (len(outputs),):
+        raise ValueError(f"y must have shape ({len(outputs)},), got {tuple(y.shape)}")
+    if y.device.type == "cpu":
+        validation.check_classes(y, outputs)
+
+
 def full_precision(logits: Tensor) -> Tensor:
     """At least float32: autocast hands out logits too coarse for a divergence."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -232,10 +247,7 @@ def full_precision(logits: Tensor) -> Tensor:
 
 def _per_example(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     if loss == "ce":
-        if outputs.ndim == 2 and y.dtype != torch.int64:
-            raise TypeError(f"y must be int64 class numbers, got {y.dtype}; use y.long()")
-        if outputs.ndim == 1 and not bool((y.abs() == 1).all()):
-            raise ValueError("the model returns scores (N,), so y must be -1 or +1; use 2 * y - 1")
+        check_targets(outputs, y)
         return cross_entropy(outputs, y)
     if outputs.ndim != 1:
         raise ValueError(
@@ -255,7 +267,7 @@ def _check_attack(
     eps: float, step: Step, steps: int, norm: Norm
 ) -> tuple[float, float | Tensor | list[float], int]:
     eps = validation.check_radius(eps)
-    validation.check_norm(norm)
+    check_norm(norm)
     if norm == "linf":  # an image's size, which bounds the others, is not known here
         validation.warn_of_bytes(eps, norm, (0.0, 1.0), 1)
     return eps, *validation.check_steps(step, steps)

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from robustnb.attacks.losses import predicted
 from robustnb.attacks.sanity_checks import check_batch_independence
-from robustnb.models.ask import ask, check_finite, place_of
+from robustnb.attacks.validation import check_tensor
+from robustnb.generators import check_cpu_generator, check_generator
+from robustnb.models.ask import ask, check_finite, check_model, place_of
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import real, whole
 from robustnb.training.augment import Augment
 from robustnb.training.objectives import Objective
-from robustnb.training.validation import unit
+from robustnb.training.validation import check_inputs, unit
 
 _ASKED = 16  # images that are asked about in two batches
 
@@ -30,6 +32,9 @@ def pseudo_labels(model: nn.Module, images: Tensor, *, batch_size: int = 512) ->
     images: (N, C, H, W), uint8 or float in [0, 1]. Step 2 of Meta-Algorithm 1: hard labels.
     ValueError if the model's answers depend on the other images of a batch.
     """
+    check_model(model)
+    check_tensor("images", images)
+    check_inputs(images, "images")
     device, dtype = place_of(model, images)
     batch_size = whole("batch_size", batch_size)
     with eval_mode(model):
@@ -52,6 +57,7 @@ def corrupt_labels(
     same result.
     """
     share, classes = real("share", share), whole("classes", classes, least=2)
+    check_cpu_generator(generator, needed="corrupt_labels draws labels")
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], got {share}; half of the labels is share=0.5")
     if bool(((labels < 0) | (labels >= classes)).any()):
@@ -72,9 +78,8 @@ def implied_weight(n: int, n_tilde: int, *, fraction: float = 0.5) -> float:
     >>> implied_weight(50_000, 500_000)
     0.1
     """
-    fraction = _check_fraction(fraction)
-    if n < 1 or n_tilde < 1:
-        raise ValueError(f"both sets need an image, got n = {n} and n_tilde = {n_tilde}")
+    fraction, hint = _check_fraction(fraction), "; both sets need an image"
+    n, n_tilde = whole("n", n, hint=hint), whole("n_tilde", n_tilde, hint=hint)
     return fraction / (1 - fraction) * n / n_tilde
 
 
@@ -93,6 +98,9 @@ def self_training(
     `augment` is for them, as `fit` augments the labelled ones only.
     """
     fraction = _check_fraction(fraction)
+    check_tensor("images", images)
+    check_tensor("labels", labels)
+    check_inputs(images, "images")
     if len(labels) and not labels.dtype.is_floating_point and int(labels.min()) < -1:
         raise ValueError(
             f"labels must be class numbers, or -1 and +1 for scores, got {int(labels.min())}; "
@@ -126,9 +134,9 @@ def self_training_loss(
     Unlabelled images are drawn with replacement, so that any number of them serves any number of
     labelled ones. All are shuffled together and pass as one batch, as batch norm requires.
     """
-    if generator is None:
-        raise ValueError("self-training draws images; pass generator=torch.Generator()")
-    size, place = mixed_size(len(y), fraction=fraction), generator.device
+    place = check_generator(generator, needed="self-training draws images")
+    assert generator is not None
+    size = mixed_size(len(y), fraction=fraction)
     drawn = torch.randint(len(labels), (size - len(y),), generator=generator, device=place)
     more = images[drawn.to(images.device)].to(x.device)
     more_y = labels[drawn.to(labels.device)].to(y.device)

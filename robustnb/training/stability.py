@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.losses import cross_entropy, kl
+from robustnb.generators import check_generator
 from robustnb.models.ask import ask
 from robustnb.scalars import finite
-from robustnb.training.objectives import Objective, full_precision
+from robustnb.training.objectives import Objective, check_targets, full_precision, standard_loss
 
 
 def stability_training(*, beta: float, sigma: float) -> Objective:
@@ -38,9 +39,10 @@ def stability_loss(
     each; the gradient flows through p(x) as well as through p(x').
     """
     if beta == 0:
-        return cross_entropy(full_precision(ask(model, x)), y).mean()
-    device = x.device if generator is None else generator.device
+        return standard_loss(model, x, y, generator)
+    device = check_generator(generator, place=x.device)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
     logits_noisy = full_precision(ask(model, (x + sigma * noise).clamp(0, 1)))
     logits = full_precision(ask(model, x))
+    check_targets(logits, y)
     return cross_entropy(logits, y).mean() + beta * kl(logits, logits_noisy).mean()

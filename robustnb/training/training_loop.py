@@ -33,7 +33,7 @@ from robustnb.training.checkpoint import (
     restore,
     save,
 )
-from robustnb.training.checks import check_last_batch, check_training
+from robustnb.training.checks import check_epoch, check_last_batch, check_training
 from robustnb.training.memory_format import choose_channels_last
 from robustnb.training.objectives import Objective
 from robustnb.training.randomness import private_randomness, reseed
@@ -118,6 +118,8 @@ def fit(
     settings that cannot work and FloatingPointError when the loss is not finite.
     """
     checkpoint = path_of(checkpoint)
+    if isinstance(images, Tensor):
+        images = images.detach()  # whose own .grad the backward passes would fill
     plan = _Plan(
         objective, epochs, batch_size, lr, momentum, weight_decay, nesterov, optimizer, schedule,
         validate, augment, amp, compile, channels_last, drop_last, max_batches,
@@ -135,6 +137,7 @@ def fit(
     elif plan.channels_last:
         model.to(memory_format=torch.channels_last)
     with (
+        torch.enable_grad(),
         layout.use_layout("keep"),  # validation must not choose a format by its own timing
         layout.channels_last(model) if automatic and plan.channels_last else nullcontext(),
     ):
@@ -347,10 +350,7 @@ def _epoch(
         bar.advance()
     # read once an epoch: reading it at each step would make a GPU wait
     loss = float(total) / seen
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of epoch {finished + 1} is {loss}; lower lr (now {rate:g}), or warm it up"
-        )
+    check_epoch(net, finished + 1, loss, rate)
     return Epoch(finished + 1, loss, rate, time.perf_counter() - started)
 
 
@@ -385,6 +385,10 @@ def _select(model: nn.Module, validate: Validate | None, state: State, history: 
         return
     with eval_mode(model):
         score = float(validate(model))
+    if math.isnan(score):
+        raise ValueError(
+            "validate gave NaN, which no epoch can be chosen by; check what it divides by"
+        )
     past = [epoch.score for epoch in history.epochs[:-1] if epoch.score is not None]
     history.epochs[-1] = Epoch(**{**asdict(history.epochs[-1]), "score": score})
     if not past or score > max(past):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 from robustnb.attacks.losses import misclassified
 from robustnb.attacks.projected_gradient import pgd
 from robustnb.attacks.projections import Norm
-from robustnb.attacks.validation import check_classes, check_radius, check_steps
+from robustnb.attacks.validation import (
+    check_choice,
+    check_classes,
+    check_images,
+    check_radius,
+    check_steps,
+    check_tensor,
+)
+from robustnb.generators import check_cpu_generator
 from robustnb.models.ask import ask, check_finite, place_of
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import whole
@@ -27,6 +36,8 @@ def train_val_split(
     The order of the data is kept within each part.
     """
     size = whole("size", size)
+    check_cpu_generator(generator, needed="a split is drawn")
+    _check_labels(images, labels)
     if not 0 < size < len(labels):
         raise ValueError(f"size must lie in [1, {len(labels) - 1}] to leave both parts, got {size}")
     held = torch.zeros(len(labels), dtype=torch.bool)
@@ -35,9 +46,19 @@ def train_val_split(
     return images[~held], labels[~held], images[held], labels[held]
 
 
-def natural_accuracy(images: Tensor, labels: Tensor, *, batch_size: int = 512) -> Validate:
-    """A score for `fit`: the share of `images` (uint8 or in [0, 1]) classified as labelled."""
-    _check_some(labels)
+def natural_accuracy(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 512,
+    inputs: Literal["images", "features"] = "images",
+) -> Validate:
+    """A score for `fit`: the share of `images` (uint8 or in [0, 1]) classified as labelled.
+
+    With inputs="features" they are floats of any finite size, as in `fit`.
+    """
+    _check(images, labels)
+    check_inputs(images, inputs)
     batch_size = whole("batch_size", batch_size)
     return partial(_accuracy, images=images, labels=labels, batch_size=batch_size, attack=None)
 
@@ -57,7 +78,7 @@ def robust_accuracy(
 
     Every epoch meets the same random starts, so that epochs differ by their weights alone.
     """
-    _check_some(labels)
+    _check(images, labels)
     batch_size, seed = whole("batch_size", batch_size), whole("seed", seed, least=0)
     eps = check_radius(eps)
     sizes, steps = check_steps(step, steps)
@@ -99,6 +120,24 @@ def unit(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x.to(dtype)
 
 
-def _check_some(labels: Tensor) -> None:
-    if len(labels) == 0:
+def check_inputs(images: Tensor, inputs: str) -> None:
+    """Refuse float images outside [0, 1], and what is not finite; uint8 images are as they are."""
+    check_choice("inputs", inputs, ("images", "features"))
+    if images.dtype != torch.uint8 or inputs == "features":
+        check_images(images, (0.0, 1.0) if inputs == "images" else None)
+
+
+def _check(images: Tensor, labels: Tensor) -> None:
+    check_tensor("images", images)
+    check_tensor("labels", labels)
+    if labels.numel() == 0:
         raise ValueError("there are no validation images; hold some out with train_val_split(...)")
+    _check_labels(images, labels)
+
+
+def _check_labels(images: Tensor, labels: Tensor) -> None:
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"labels must have shape ({len(images)},), one for each image, got "
+            f"{tuple(labels.shape)}"
+        )

@@ -9,22 +9,29 @@ from torch import Tensor, nn
 
 from robustnb import identity
 from robustnb.attacks.validation import check_batch_size, check_images, check_place
+from robustnb.identity_tree import changed, without
+from robustnb.models.ask import ask_features
 from robustnb.models.modes import eval_mode
+from robustnb.provenance import digest
 
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """Features (N, k) of images, and the digest of the weights of the extractor that gave them."""
+    """Features (N, k) of images, and a digest of the extractor that gave them.
+
+    `moving` are its settings that asking changed, such as a count of calls; they are not in it.
+    """
 
     features: Tensor
     source: str
+    moving: frozenset[str] = frozenset()
 
     def of(self, extractor: nn.Module) -> Tensor:
-        """The features (N, k); ValueError unless `extractor` has the weights they come from."""
-        if identity.weights(extractor) != self.source:
+        """The features (N, k); ValueError unless `extractor` is as the one they come from."""
+        if _source(extractor, self.moving) != self.source:
             raise ValueError(
-                "these features come from an extractor with other weights; compute them anew with "
-                "cache_features(extractor, x), before the extractor is trained"
+                "these features come from an extractor with other weights or settings; compute "
+                "them anew with cache_features(extractor, x), before the extractor is trained"
             )
         return self.features
 
@@ -40,6 +47,14 @@ def cache_features(extractor: nn.Module, x: Tensor, *, batch_size: int = 256) ->
     check_images(x)
     check_place(extractor, x)
     batch_size = check_batch_size(batch_size)
+    before = identity.settings(extractor, opaque=True)
     with eval_mode(extractor):
-        rows = [extractor(part.clone()) for part in torch.split(x, batch_size)]
-    return CachedFeatures(torch.cat(rows), identity.weights(extractor))
+        rows = [ask_features(extractor, part) for part in torch.split(x, batch_size)]
+    moving = frozenset(changed(before, identity.settings(extractor, opaque=True)))
+    return CachedFeatures(torch.cat(rows), _source(extractor, moving), moving)
+
+
+def _source(extractor: nn.Module, moving: frozenset[str]) -> str:
+    """A digest of its code, settings and weights; its mode does not count."""
+    settings = without(identity.settings(extractor, opaque=True), set(moving))
+    return digest([settings, identity.weights(extractor)])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustnb.attacks.validation import check_choice
+from robustnb.generators import check_generator
 from robustnb.scalars import finite
-from robustnb.training.objectives import Objective, full_precision
+from robustnb.training.objectives import Objective, check_targets, full_precision
 from robustnb.transfer_learning.transfer_net import TransferNet
 
 Distance = Literal["l1", "l2", "squared_l2"]
@@ -68,13 +69,16 @@ def without_forgetting_loss(
     distance: Distance = "l1",
 ) -> Tensor:
     """The loss of `without_forgetting`; nothing is random but the head's own dropout."""
+    check_generator(generator)
     if not isinstance(model, TransferNet):
         raise TypeError(
             f"the model must be a TransferNet, got {type(model).__name__}; make one: "
             "extractor, _ = split(model); TransferNet(extractor, head, frozen=False)"
         )
     z = model.features(x.clone())
-    loss = F.cross_entropy(full_precision(model.head(z)), y)
+    logits = full_precision(model.head(z))
+    check_targets(logits, y)
+    loss = F.cross_entropy(logits, y)
     if weight == 0:
         return loss
     with torch.no_grad():

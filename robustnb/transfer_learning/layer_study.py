@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from robustnb.models.ask import place_of
+from robustnb.attacks.validation import check_place
+from robustnb.generators import check_cpu_generator
+from robustnb.models.ask import check_layers, place_of
 from robustnb.models.layers import Init, initialise
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import whole
@@ -24,6 +26,8 @@ def blocks(model: nn.Module, x: Tensor) -> list[tuple[str, ...]]:
     nn.Sequential is looked into. Batch norm belongs to the block before it. The order is that in
     which the model asks them for x (N, ...), a batch as in training.
     """
+    check_layers(model, "finding its blocks")
+    check_place(model, x)
     called: list[str] = []
     units = dict(_units(model, ""))
     handles = [
@@ -65,6 +69,14 @@ class PartlyTrained(nn.Module):
     def __init__(self, model: nn.Module, trained: Sequence[str]) -> None:
         """Take the model as it is, and freeze what is not in `trained`."""
         super().__init__()
+        check_layers(model, "training a part of it")
+        known = dict(model.named_modules())
+        missing = [name for name in trained if name not in known]
+        if missing or isinstance(trained, str):
+            raise ValueError(
+                f"trained must be a list of names of modules, got {trained!r}; the model has "
+                f"{', '.join(filter(None, known))}"
+            )
         self.model, self.trained = model.requires_grad_(False), tuple(trained)
         for part in self._parts():
             part.requires_grad_(True)
@@ -100,6 +112,7 @@ def reinitialise(
     The layer study of Shafahi 2020, section 3.1; blocks are those of `blocks(model, x)`. With
     count=0 the model is as it was, and nothing trains. `init` is that of `models.layers`.
     """
+    check_cpu_generator(generator, needed="new weights are drawn")
     found, count = blocks(model, x), whole("count", count, least=0)
     if count > len(found):
         raise ValueError(f"count must be at most {len(found)}, the blocks there are, got {count}")

@@ -13,7 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from robustnb.attacks.projected_gradient import initial_point, maximize
-from robustnb.attacks.validation import check_images, check_place, check_radius
+from robustnb.attacks.validation import (
+    check_alike,
+    check_classes,
+    check_gradients_allowed,
+    check_images,
+    check_labels,
+    check_place,
+    check_radius,
+)
+from robustnb.generators import check_generator
+from robustnb.models.ask import ask_features
 from robustnb.models.modes import eval_mode
 from robustnb.scalars import real
 
@@ -22,6 +32,7 @@ Features = Callable[[Tensor], Tensor]
 
 def head_norms(head: nn.Linear, y: Tensor, *, p: float = 2.0) -> Tensor:
     """|w_y - w_j|_q for each image and class, (N, classes); 0 at j = y. q is the dual of p >= 1."""
+    _check_head(head, y)
     return _norm(head.weight[y][:, None] - head.weight[None], _dual(p))
 
 
@@ -34,8 +45,11 @@ def margin_bound(
     |w_y - w_j|_q shift; where it is positive no such z' is classified otherwise. It is attained,
     so no larger bound holds for all z'.
     """
+    _check_head(head, y)
+    check_images(z, None)
+    check_labels(y, z)
     apart = torch.as_tensor(shift, dtype=z.dtype, device=z.device)
-    if bool((apart < 0).any()) or (apart.ndim > 0 and apart.shape != (len(z),)):
+    if not bool((apart >= 0).all()) or (apart.ndim > 0 and apart.shape != (len(z),)):
         raise ValueError(f"shift must be >= 0, one number or ({len(z)},), got {apart.shape}")
     logits = head(z)
     margins = logits.gather(1, y[:, None]) - logits
@@ -47,9 +61,11 @@ def margin_bound(
 @torch.no_grad()
 def feature_shift(extractor: Features, x: Tensor, x_adv: Tensor, *, p: float = 2.0) -> Tensor:
     """|z(x_adv) - z(x)|_p for each image, (N,), in evaluation mode."""
+    check_images(x, None)
+    check_alike("x_adv", x_adv, x)
     check_place(extractor, x)
     with eval_mode(extractor):
-        return _norm(extractor(x_adv.clone()) - extractor(x.clone()), _checked(p))
+        return _norm(ask_features(extractor, x_adv) - ask_features(extractor, x), _checked(p))
 
 
 def largest_shift(
@@ -70,18 +86,28 @@ def largest_shift(
     check_images(x)
     check_place(extractor, x)
     eps, p = check_radius(eps), _checked(p)
+    check_generator(generator)
+    check_gradients_allowed(extractor)
     with eval_mode(extractor):
         with torch.no_grad():
-            z = extractor(x.clone())
+            z = ask_features(extractor, x)
 
         def shift(at: Tensor) -> Tensor:
-            return _norm(extractor(at) - z, p)
+            return _norm(ask_features(extractor, at) - z, p)
 
         x_adv = maximize(
             shift, x, eps=eps, step=step, steps=steps, keep="worst",
             initial_point=initial_point(x, "uniform", eps=eps, norm="linf", generator=generator),
         )  # fmt: skip
     return feature_shift(extractor, x, x_adv, p=p)
+
+
+def _check_head(head: nn.Linear, y: Tensor) -> None:
+    if not isinstance(head, nn.Linear):
+        raise TypeError(f"head must be a linear layer, got {type(head).__name__}")
+    if y.ndim != 1:
+        raise ValueError(f"y must have shape (N,), one label per image, got {tuple(y.shape)}")
+    check_classes(y, head.weight.T)
 
 
 def _norm(rows: Tensor, p: float) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from robustnb.attacks.validation import check_choice
+from robustnb.models.ask import check_feature_form, check_layers
 
 Statistics = Literal["source", "batch"]
 
@@ -18,6 +19,7 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     The extractor is the model with its last linear layer replaced by the identity, so that layer
     must come last. ValueError if the model has none, or is that layer alone.
     """
+    check_layers(model, "cutting off its last layer")
     names = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
     if not names or names[-1] == "":
         raise ValueError(
@@ -66,11 +68,7 @@ class TransferNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """What the head is given, (N, k)."""
         found: Tensor = self.extractor(x)
-        if found.ndim != 2 or len(found) != len(x):
-            raise ValueError(
-                f"the extractor must give a row of features for each image, got "
-                f"{tuple(found.shape)} for {len(x)} images; flatten its output"
-            )
+        check_feature_form(found, len(x))
         return found
 
     def train(self, mode: bool = True) -> TransferNet:

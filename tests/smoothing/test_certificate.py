@@ -239,3 +239,8 @@ def test_numbers_of_other_kinds_certify_the_same() -> None:
     odd = {"n": np.int64(100), "alpha": torch.tensor(0.25), "sigma": Fraction(1, 2)}
     assert smoothing.largest_radius(**odd) == plain
     assert smoothing.radius_to_linf(np.float32(1), dimension=torch.tensor(4)) == 0.5
+
+
+def test_an_abstention_is_never_right():
+    with pytest.raises(ValueError, match="-1 is how a certificate abstains"):
+        smoothing.certified_correct(certificate([0.2], [0]), torch.tensor([-1]))

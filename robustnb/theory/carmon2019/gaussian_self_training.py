@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
+from robustnb.generators import check_rng
+from robustnb.scalars import finite, real, whole
 from robustnb.theory.schmidt2018.gaussian import (
     corollary_samples,
     fixed_law,
@@ -51,6 +53,9 @@ def linear_error(
     Q((<mu, theta> - eps |theta|_q) / (sigma |theta|_2)) with the dual norm q; theta and mu:
     (..., d), theta not 0.
     """
+    sigma, eps = finite("sigma", sigma, above=0), finite("eps", eps, least=0)
+    if not bool(np.any(theta, axis=-1).all()):
+        raise ValueError("theta must not be 0, which is no direction")
     inner = (np.asarray(theta) * mu).sum(axis=-1) - eps * dual_norm(theta, p)
     return normal_tail(inner / (sigma * np.linalg.norm(theta, axis=-1)))
 
@@ -68,6 +73,10 @@ class Regime:
 
     def __post_init__(self) -> None:
         """Refuse sizes outside the model."""
+        if not isinstance(self.d, int | float):  # the formulas take any real dimension
+            object.__setattr__(self, "d", whole("d", self.d))
+        for name in ("n0", "eps"):
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
         if self.d < 2 or self.n0 <= 0 or self.eps <= 0:
             raise ValueError(f"need d >= 2, n0 > 0 and eps > 0, got {self}")
 
@@ -206,6 +215,7 @@ def self_trained_law(
     final = agreement mu + sigma pull u + sigma / sqrt(unlabelled) z with z normal across u.
     share is not drawn but set to 1, its largest value: `Regime.error` is then an upper bound.
     """
+    n, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
     d, sigma = regime.d, regime.sigma
     first = fixed_law(rng, d=d, draws=draws).cosine(n=n, sigma=sigma)
     agreement, pull = _votes(rng, regime.margin(first), unlabelled, relevant)
@@ -225,7 +235,6 @@ def _votes(
     rng: np.random.Generator, margin: Array, unlabelled: int, relevant: float
 ) -> tuple[Array, Array]:
     """(agreement, pull) for each margin, from every point's noise g_u along u."""
-    _check(unlabelled, relevant)
     useful = round(relevant * unlabelled)
     agreement, pull = np.zeros(len(margin)), np.zeros(len(margin))
     for i, m in enumerate(margin):
@@ -243,6 +252,7 @@ def streamed_averaging(
     rng: np.random.Generator, regime: Regime, *, n: float, draws: int
 ) -> tuple[Array, Array]:
     """(cosine, share) of theta_n for mu = (1, ..., 1), exactly, in blocks of coordinates."""
+    n, _, draws, _ = _check(n, 1, draws, 1.0, rng)
     noise = regime.sigma / math.sqrt(n)
     sums = np.zeros((draws, 3))
     for row in sums:
@@ -265,6 +275,7 @@ def streamed_self_training(
     Time grows with d, memory does not: the same noise is drawn twice, first for the labelled
     average and its overlap with the later noise, then for the final one.
     """
+    n, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
     sigma, votes_rng = regime.sigma, rng.spawn(1)[0]
     scale, noise = sigma / math.sqrt(n), sigma / math.sqrt(unlabelled)
     begin, overlap, sums = np.zeros((draws, 3)), np.zeros(draws), np.zeros((draws, 3))
@@ -295,7 +306,8 @@ def simulate_self_training(
     relevant: float = 1.0,
 ) -> SelfTrained:
     """Self-training with every point drawn in full dimension: the oracle of the laws. mu: (d,)."""
-    _check(unlabelled, relevant)
+    n, sigma = whole("n", n), finite("sigma", sigma, above=0)
+    _, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
     useful, root = np.arange(unlabelled) < round(relevant * unlabelled), math.sqrt(mu.size)
     rows = []
     for _ in range(draws):
@@ -336,8 +348,12 @@ def _shape(sums: Array, d: int) -> tuple[Array, Array]:
     return total / length, size / length
 
 
-def _check(unlabelled: int, relevant: float) -> None:
-    if unlabelled < 1 or not 0 <= relevant <= 1:
-        raise ValueError(
-            f"need unlabelled >= 1 and relevant in [0, 1], got {unlabelled} and {relevant}"
-        )
+def _check(
+    n: float, unlabelled: int, draws: int, relevant: float, rng: np.random.Generator
+) -> tuple[float, int, int, float]:
+    """All four as plain numbers; ValueError for what is no size or share."""
+    check_rng(rng)
+    n, relevant = finite("n", n, above=0), real("relevant", relevant)
+    if not 0 <= relevant <= 1:
+        raise ValueError(f"need relevant in [0, 1], a share, got {relevant}")
+    return n, whole("unlabelled", unlabelled), whole("draws", draws), relevant

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustnb.generators import check_rng
+from robustnb.scalars import finite, whole
+
 Floats = NDArray[np.float64]
 _STEPS = 100
 
@@ -31,6 +34,8 @@ class LogisticProblem:
     @classmethod
     def random(cls, rng: np.random.Generator, *, n: int, d: int, l2: float) -> LogisticProblem:
         """Normal points, whose labels follow a random direction with noise."""
+        check_rng(rng)
+        n, d, l2 = whole("n", n), whole("d", d), finite("l2", l2, above=0)
         x = rng.standard_normal((n, d))
         y = np.sign(x @ rng.standard_normal(d) + 0.5 * rng.standard_normal(n))
         return cls(x, y, l2)

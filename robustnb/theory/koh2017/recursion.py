@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robustnb.scalars import finite, whole
+
 Floats = NDArray[np.float64]
 
 
@@ -15,7 +17,8 @@ def lissa_mean(
 
     The published code draws single examples for H; this is the expectation of its estimate.
     """
-    x = v
+    scale, damping = finite("scale", scale, above=0), finite("damping", damping, least=0)
+    x, steps = v, whole("steps", steps)
     for _ in range(steps):
         x = v + (1 - damping) * x - hessian @ x / scale
     return x / scale

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
+from robustnb.generators import check_rng
+from robustnb.scalars import finite, real, whole
+
 Array = NDArray[np.float64]
 
 
@@ -26,9 +29,10 @@ def single_sample_error(agree: int, *, d: int, tau: float, eps: float = 0.0) -> 
     <w, y'x'> = 2 M - d with M ~ Bin(agree, 1/2 + tau) + Bin(d - agree, 1/2 - tau), and |w|_1 = d,
     so the error is Pr[2 M - d <= eps d]; eps = 0 is the standard error. A sum of d + 1 terms.
     """
-    if not 0 <= agree <= d:
+    agree, d = whole("agree", agree, least=0), whole("d", d)
+    tau, eps = _check_tau(tau), finite("eps", eps, least=0)
+    if not agree <= d:
         raise ValueError(f"agree must lie in 0..{d}, got {agree}")
-    _check_tau(tau)
     most = math.floor(d * (1 + eps) / 2 + 1e-9)
     first = np.arange(agree + 1)
     rest = st.binom.cdf(most - first, d - agree, 0.5 - tau)
@@ -58,7 +62,8 @@ def draw_model(
     rng: np.random.Generator, theta: ArrayLike, *, tau: float, count: int
 ) -> tuple[Array, Array]:
     """`count` samples (x, y): x (count, d) and y (count,), entries -1 and 1."""
-    _check_tau(tau)
+    tau, count = _check_tau(tau), whole("count", count)
+    check_rng(rng)
     signs = np.asarray(theta, dtype=float)
     y = rng.choice([-1.0, 1.0], size=count)
     keep = np.where(rng.random((count, len(signs))) < 0.5 + tau, 1.0, -1.0)
@@ -90,7 +95,7 @@ class Moments:
 
 def averaging_moments(*, n: int, tau: float) -> Moments:
     """Moments of the average of n signs that agree with probability 1/2 + tau; exact sums."""
-    _check_tau(tau)
+    tau, n = _check_tau(tau), whole("n", n)
     k = np.arange(n + 1)
     pmf, u = st.binom.pmf(k, n, 0.5 + tau), (2 * k - n) / n
     return Moments(*(float((pmf * value).sum()) for value in (u, np.abs(u), u * u)))
@@ -126,6 +131,9 @@ def averaging_draws(
     Coordinates with the same number of agreements are alike, so only their counts are drawn:
     memory is O(n), whatever d, and the law is exact.
     """
+    d, n, draws = whole("d", d), whole("n", n), whole("draws", draws)
+    tau, eps = _check_tau(tau), finite("eps", eps, least=0)
+    check_rng(rng)
     weights = (2 * np.arange(n + 1) - n).astype(np.int64)
     pmf = st.binom.pmf(np.arange(n + 1), n, 0.5 + tau)
     counts = rng.multinomial(d, pmf / pmf.sum(), size=draws)
@@ -135,7 +143,7 @@ def averaging_draws(
 
 def log_odds(agreements: ArrayLike, *, n: int, tau: float) -> Array:
     """log Pr[theta_i = 1 | S] / Pr[theta_i = -1 | S] when y_k x_ki = 1 in `agreements` of n."""
-    _check_tau(tau)
+    tau, n = _check_tau(tau), whole("n", n)
     return np.asarray((2 * np.asarray(agreements) - n) * math.log((0.5 + tau) / (0.5 - tau)))
 
 
@@ -147,6 +155,7 @@ def log_odds_bound(*, n: ArrayLike, tau: ArrayLike, delta: ArrayLike) -> Array:
 
 def log_odds_miss(*, n: int, tau: float, delta: float, scale: float = 1.0) -> float:
     """Pr[|log odds| > scale * Lemma 29's bound], exactly."""
+    tau, n, scale = _check_tau(tau), whole("n", n), finite("scale", scale, least=0)
     k = np.arange(n + 1)
     size = np.abs(log_odds(k, n=n, tau=tau))
     far = size > scale * log_odds_bound(n=n, tau=tau, delta=delta)
@@ -204,6 +213,8 @@ def _wrong(x: Sequence[int], y: int, weights: Sequence[int], eps: Fraction) -> d
     }
 
 
-def _check_tau(tau: float) -> None:
+def _check_tau(tau: float) -> float:
+    tau = real("tau", tau)
     if not 0 < tau < 0.5:
         raise ValueError(f"tau must lie in (0, 1/2), got {tau}")
+    return tau

@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
+from robustnb.generators import check_rng
+from robustnb.scalars import finite, whole
+
 Array = NDArray[np.float64]
+_LEAST = "; both must be at least 1"
 _MEAN_ABS = math.sqrt(2 / math.pi)  # E|g| for a standard normal g
 
 
@@ -33,6 +37,8 @@ def robust_error(
     cosine = <w, theta> / sqrt(d), share = |w|_1 / sqrt(d) (at most 1). eps = 0 is the standard
     error. Robustly right iff y<w, x> > eps |w|_1, and y<w, x> ~ N(<w, theta>, sigma^2).
     """
+    d, sigma = finite("d", d, least=1), finite("sigma", sigma, above=0)
+    eps = finite("eps", eps, least=0)
     margin = np.asarray(cosine, dtype=float) - eps * np.asarray(share, dtype=float)
     return normal_tail(math.sqrt(d) * margin / sigma)
 
@@ -64,6 +70,7 @@ class FixedLaw:
         return self._parts(n, sigma)[0]
 
     def _parts(self, n: float, sigma: float) -> tuple[Array, Array]:
+        n, sigma = _sample(n, sigma)
         noise = sigma / math.sqrt(n)
         return 1 + noise * self.normal / math.sqrt(self.d), noise**2 * self.chi2 / self.d
 
@@ -90,6 +97,7 @@ class PriorLaw:
 
     def cosine(self, *, n: float, sigma: float) -> Array:
         """<w, theta> / sqrt(d): posterior mean along w, plus posterior noise."""
+        n, sigma = _sample(n, sigma)
         known = math.sqrt(n / (sigma**2 + n))
         unknown = math.sqrt(sigma**2 / (sigma**2 + n) / self.d)
         return np.asarray(known * np.sqrt(self.chi2 / self.d) + unknown * self.normal)
@@ -102,7 +110,8 @@ class PriorLaw:
 
 def fixed_law(rng: np.random.Generator, *, d: float, draws: int) -> FixedLaw:
     """`draws` independent training sets for a fixed theta, two numbers each."""
-    _check(d=d, draws=draws)
+    d, draws = finite("d", d, least=1, hint=_LEAST), whole("draws", draws, hint=_LEAST)
+    check_rng(rng)
     normal = rng.standard_normal(draws)
     return FixedLaw(d, normal, rng.chisquare(d - 1, draws) if d > 1 else np.zeros(draws))
 
@@ -113,7 +122,8 @@ def prior_law(rng: np.random.Generator, *, d: float, draws: int) -> PriorLaw:
     |g|_1 and |g|_2^2 of a standard normal g in R^d are sums of d terms and are drawn from the
     bivariate normal law with their exact means and covariances; all else is exact.
     """
-    _check(d=d, draws=draws)
+    d, draws = finite("d", d, least=1, hint=_LEAST), whole("draws", draws, hint=_LEAST)
+    check_rng(rng)
     root = math.sqrt(d)
     # Var|g| = 1 - 2/pi, Var g^2 = 2, Cov(|g|, g^2) = E|g|^3 - E|g| = E|g|
     covariance = np.array([[1 - _MEAN_ABS**2, _MEAN_ABS], [_MEAN_ABS, 2.0]])
@@ -130,6 +140,8 @@ def simulate_averaging(
 
     theta: (d,) or (draws, d). All n samples are drawn, labels included.
     """
+    n, draws, sigma = whole("n", n), whole("draws", draws), finite("sigma", sigma, above=0)
+    check_rng(rng)
     theta = np.broadcast_to(theta, (draws, np.shape(theta)[-1]))
     total = np.zeros(theta.shape)
     for _ in range(n):
@@ -162,6 +174,8 @@ def minimax_bound(*, d: float, n: ArrayLike, sigma: float, eps: float) -> Array:
 
     (1/2) Pr[sqrt(n / (sigma^2 + n)) |v|_inf <= eps] = (1/2) (2 Phi(t) - 1)^d.
     """
+    d, eps = finite("d", d, least=1), finite("eps", eps, least=0)
+    sigma = finite("sigma", sigma, above=0)
     t = eps * np.sqrt(1 + sigma**2 / np.asarray(n, dtype=float))
     return np.asarray(0.5 * np.exp(d * np.log1p(-2 * normal_tail(t))))
 
@@ -171,6 +185,8 @@ def samples_lower_bound(*, d: float, sigma: float, eps: float, level: float) -> 
 
     Infinite if the bound never falls so low.
     """
+    d, sigma = finite("d", d, least=1), finite("sigma", sigma, above=0)
+    eps, level = finite("eps", eps, least=0), finite("level", level)
     if not 0 < level < 0.5:
         raise ValueError(f"level must lie in (0, 1/2), the values of the bound; got {level}")
     tail = -math.expm1(math.log(2 * level) / d) / 2
@@ -180,7 +196,8 @@ def samples_lower_bound(*, d: float, sigma: float, eps: float, level: float) -> 
 
 def corollary_samples(*, d: float, sigma: float, eps: float) -> float:
     """eps^2 sigma^2 / (8 log d): Corollary 23, up to which every learner errs half of the time."""
-    return eps**2 * sigma**2 / (8 * math.log(d))
+    d, sigma = finite("d", d, above=1), finite("sigma", sigma, above=0)
+    return finite("eps", eps, least=0) ** 2 * sigma**2 / (8 * math.log(d))
 
 
 def samples_needed(
@@ -206,7 +223,8 @@ def limit_samples(*, d: ArrayLike, c: float, eps: float, beta: float) -> Array:
     The cosine is taken as 1 / sqrt(1 + sigma^2 / n) and |w|_1 as sqrt(d); eps = 0 is the standard
     error. Infinite where eps + z c d^(-1/4) >= 1.
     """
-    size = np.asarray(d, dtype=float)
+    size, c = np.asarray(d, dtype=float), finite("c", c, above=0)
+    eps = finite("eps", eps, least=0)
     need = eps + float(st.norm.isf(beta)) * c * size**-0.25
     with np.errstate(divide="ignore"):
         n = c**2 * np.sqrt(size) / (need**-2.0 - 1)
@@ -220,6 +238,5 @@ def loglog_slope(x: ArrayLike, y: ArrayLike) -> Array:
     return np.asarray((log_y * centred).sum(axis=-1) / (centred * centred).sum())
 
 
-def _check(*, d: float, draws: int) -> None:
-    if d < 1 or draws < 1:
-        raise ValueError(f"d and draws must be at least 1, got {d} and {draws}")
+def _sample(n: float, sigma: float) -> tuple[float, float]:
+    return finite("n", n, above=0), finite("sigma", sigma, above=0)

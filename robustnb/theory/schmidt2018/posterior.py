@@ -12,6 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from robustnb.generators import check_rng
+from robustnb.scalars import finite, whole
+
 Array = NDArray[np.float64]
 Learner = Callable[[Array, Array, Array], Array]
 
@@ -42,6 +45,9 @@ def posterior_attack(
     `learner(x, y, at)` gets samples (B, n, d), labels (B, n) and points (B, d). The example moves
     by the posterior mean where that fits into the linf ball of radius eps, else not at all.
     """
+    d, n, draws = whole("d", d), whole("n", n), whole("draws", draws)
+    sigma, eps = finite("sigma", sigma, above=0), finite("eps", eps, least=0)
+    check_rng(rng)
     theta = rng.standard_normal((draws, 1, d))
     labels = rng.choice([-1.0, 1.0], size=(draws, n + 1))
     points = labels[:, :, None] * theta + sigma * rng.standard_normal((draws, n + 1, d))

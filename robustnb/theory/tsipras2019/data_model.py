@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from robustnb.generators import check_rng
+from robustnb.scalars import real, whole
+
 Floats = NDArray[np.float64]
 
 
@@ -30,11 +33,12 @@ class DataModel:
     eta: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no such law."""
+        """Take numbers of any kind as plain ones, and refuse what is no such law."""
+        object.__setattr__(self, "d", whole("d", self.d, hint="; it counts the weak features"))
+        for name in ("p", "eta"):
+            object.__setattr__(self, name, real(name, getattr(self, name)))
         if not 0.5 <= self.p < 1:
             raise ValueError(f"p must lie in [0.5, 1), got {self.p}; it is the share with x_1 = y")
-        if self.d < 1:
-            raise ValueError(f"d must be at least 1 weak feature, got {self.d}")
         if not (self.eta >= 0 and math.isfinite(self.eta)):
             raise ValueError(f"eta must be finite and at least 0, got {self.eta}")
 
@@ -50,6 +54,8 @@ class DataModel:
 
     def sample(self, rng: np.random.Generator, n: int) -> tuple[Floats, Floats]:
         """n draws: x (n, d + 1) and y (n,) of -1 and +1."""
+        check_rng(rng)
+        n = whole("n", n, least=0)
         y = rng.choice([-1.0, 1.0], size=n)
         strong = np.where(rng.random(n) < self.p, y, -y)
         weak = rng.standard_normal((n, self.d)) + self.eta * y[:, None]

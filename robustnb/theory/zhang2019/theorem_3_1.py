@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robustnb.generators import check_rng
+from robustnb.scalars import real, whole
 from robustnb.theory.zhang2019.calibration import Array, Loss, conditional_risk, psi_inverse
 
 Mask = NDArray[np.bool_]
@@ -170,8 +172,13 @@ def random_instance(
     Probabilities, scores (of which a share `zeros` is zero), eps and lambda cover easy and extreme
     cases; lambda lies in [1e-2, 10].
     """
-    if points < 1 or count < 1:
-        raise ValueError(f"points and count must be positive, got {points} and {count}.")
+    check_rng(rng)
+    points, count, dimension = (
+        whole(*size) for size in (("points", points), ("count", count), ("dimension", dimension))
+    )
+    zeros = real("zeros", zeros)
+    if not 0 <= zeros <= 1:
+        raise ValueError(f"zeros must be a share in [0, 1], got {zeros}")
     eta = _random_eta(rng, (count, points))
     places = rng.random((count, points, dimension))
     return Instances(
