@@ -52,7 +52,7 @@ def match_representation(
 
     x, start: (N, ...) in [0, 1]. Minimises |g(x_r) - g(x)|_2 by steps of fixed l2 length along the
     gradient, clipped to [0, 1], from `start`; g is `penultimate(model)` unless given. Returns the
-    last images (N, ...) and the distances |g(x_r) - g(x)| / |g(x)| (N,).
+    last images (N, ...) and the distances |g(x_r) - g(x)| / |g(x)| (N,), not divided where g(x) is 0.
     """
     steps, step = whole("steps", steps), finite("step", step, above=0)
     batch_size = check_batch_size(batch_size)
@@ -87,7 +87,8 @@ def _matched(
 ) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         target = g(x.clone())
-        scale = target.flatten(1).norm(dim=1).clamp_min(1e-12)
+        size = target.flatten(1).norm(dim=1)
+        scale = torch.where(size > 0, size, 1)
 
     def distance(images: Tensor) -> Tensor:
         found: Tensor = (g(images.clone()) - target).flatten(1).norm(dim=1) / scale
