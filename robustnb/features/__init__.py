@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy(
         "cosine": "robustnb.features.gradients",
         "fit_linear": "robustnb.features.linear",
         "gini": "robustnb.features.gradients",
+        "has_shape": "robustnb.features.gradients",
         "input_gradients": "robustnb.features.gradients",
         "interpolate": "robustnb.features.interpolation",
         "is_monotone": "robustnb.features.interpolation",

@@ -43,20 +43,20 @@ def total_variation(pictures: Tensor) -> Tensor:
     """Mean change between neighbouring pixels over mean absolute value, (N,) >= 0.
 
     pictures: (N, C, H, W). It is unchanged by scaling. Independent normal pixels have sqrt(2), a
-    picture of one value 0: the smaller, the smoother.
+    picture of one value 0: the smaller, the smoother. A picture of zeros has none, NaN; the changes
+    are those across and down alike, or of the one way that a single row or column leaves.
     """
-    size = _sizes(pictures, ndim=4)
-    if min(pictures.shape[2:]) < 2:
-        raise ValueError(f"pictures must have neighbours, 2 x 2 pixels, got {pictures.shape}")
-    across = pictures.diff(dim=3).abs().flatten(1).mean(1)
-    down = pictures.diff(dim=2).abs().flatten(1).mean(1)
-    return (across + down) / 2 / size
+    sizes = _sizes(pictures, ndim=4)
+    ways = [pictures.diff(dim=k).abs().flatten(1).mean(1) for k in (2, 3) if pictures.shape[k] > 1]
+    change = torch.stack(ways).mean(0) if ways else torch.zeros_like(sizes)
+    return change / sizes
 
 
 def gini(pictures: Tensor) -> Tensor:
     """Gini's coefficient of the absolute values, (N,) in [0, 1): the larger, the sparser.
 
-    pictures: (N, ...). 0 where all absolute values are equal, 1 - 1/d where one of d is not 0.
+    pictures: (N, ...). 0 where all absolute values are equal, 1 - 1/d where one of d is not 0; NaN
+    where all are 0.
     """
     _sizes(pictures, ndim=2)
     values = pictures.abs().flatten(1).double().sort(dim=1).values
@@ -67,29 +67,43 @@ def gini(pictures: Tensor) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """The cosine between two pictures (N, ...) each, (N,) in [-1, 1]."""
+    """The cosine between two pictures (N, ...) each, (N,) in [-1, 1]; NaN where one is zero."""
     if a.shape != b.shape:
         raise ValueError(f"both must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    for pictures in (a, b):
-        _sizes(pictures, ndim=2)
-    return torch.cosine_similarity(a.flatten(1).double(), b.flatten(1).double()).to(a.dtype)
+    return torch.cosine_similarity(_scaled(a), _scaled(b)).to(a.dtype)
 
 
 def clip_at_sigmas(pictures: Tensor, *, sigmas: float = 3.0) -> Tensor:
     """Pictures for the eye: each clipped at +- `sigmas` of its deviation, then put into [0, 1].
 
-    pictures: (N, ...). 0 becomes 1/2. Show all networks with the same `sigmas`, as any contrast may
-    come from the scale alone.
+    pictures: (N, ...). 0 becomes 1/2, a picture of zeros all grey. Show all networks with the same
+    `sigmas`, as any contrast may come from the scale alone.
     """
     sigmas = finite("sigmas", sigmas, above=0)
-    _sizes(pictures, ndim=2)
-    flat = pictures.flatten(1)
+    flat = _scaled(pictures)
     spread = sigmas * flat.square().mean(1, keepdim=True).sqrt()
-    return (flat / spread).clamp(-1, 1).add(1).div(2).reshape(pictures.shape)
+    shown = (flat / spread).nan_to_num(0.0).clamp(-1, 1).add(1).div(2)
+    return shown.reshape(pictures.shape).to(pictures.dtype)
+
+
+def has_shape(pictures: Tensor) -> Tensor:
+    """Whether each picture has an entry that is not zero, (N,) bool: the others have no shape.
+
+    A network that is sure has a loss of 0 in floating point, and so has its gradient. Leave such an
+    example out for all networks that are compared, or take the gradient of `margin`.
+    """
+    return _sizes(pictures, ndim=2) > 0
+
+
+def _scaled(pictures: Tensor) -> Tensor:
+    """Each picture over its largest absolute value, (N, d) in float64; NaN where all are 0."""
+    _sizes(pictures, ndim=2)
+    flat = pictures.flatten(1).double()
+    return flat / flat.abs().amax(1, keepdim=True)
 
 
 def _sizes(pictures: Tensor, *, ndim: int) -> Tensor:
-    """The mean absolute values (N,), refused where one is not a finite number above 0."""
+    """The mean absolute values (N,), refused where one is not a finite number."""
     if pictures.ndim < ndim or not pictures.dtype.is_floating_point:
         shape = "(N, C, H, W)" if ndim == 4 else "(N, ...)"
         raise ValueError(
@@ -97,11 +111,9 @@ def _sizes(pictures: Tensor, *, ndim: int) -> Tensor:
             f"{tuple(pictures.shape)}"
         )
     sizes = pictures.abs().flatten(1).mean(1)
-    bad = ~(sizes > 0) | ~sizes.isfinite()
+    bad = ~sizes.isfinite()
     if bool(bad.any()):
         raise ValueError(
-            f"{int(bad.sum())} of {len(bad)} pictures are zero or not finite, so they have no "
-            "shape; leave those examples out, or take the gradient of another loss (margin does "
-            "not saturate)"
+            f"{int(bad.sum())} of {len(bad)} pictures are not finite; leave those examples out"
         )
     return sizes

@@ -59,7 +59,8 @@ def match_representation(
 
     x, start: (N, ...) in [0, 1]. Minimises |g(x_r) - g(x)|_2 by steps of fixed l2 length along the
     gradient, clipped to [0, 1], from `start`; g is `penultimate(model)` unless given. Returns the
-    last images (N, ...) and the distances |g(x_r) - g(x)| / |g(x)| (N,).
+    last images (N, ...) and the distances |g(x_r) - g(x)| / |g(x)| (N,); where g(x) is 0, they are
+    not divided.
     """
     steps, step = whole("steps", steps), finite("step", step, above=0)
     batch_size = check_batch_size(batch_size)
@@ -99,7 +100,8 @@ def _matched(
 
     with torch.no_grad():
         target = ask_features(flat, x)
-        scale = target.norm(dim=1).clamp_min(1e-12)
+        size = target.norm(dim=1)
+        scale = torch.where(size > 0, size, 1)
 
     def distance(images: Tensor) -> Tensor:
         found: Tensor = (ask_features(flat, images) - target).norm(dim=1) / scale

@@ -15,7 +15,6 @@ from robustnb.features import (
     penultimate,
     relabelled_dataset,
     representation_dataset,
-    total_variation,
     worst_inputs,
 )
 from small_inputs import linear_case, seeded
@@ -71,8 +70,3 @@ def test_a_data_set_of_numpys_numbers_can_be_saved(tmp_path):
     ):
         made.save(tmp_path / "set.safetensors")
         assert ConstructedDataset.load(tmp_path / "set.safetensors").digest == made.digest
-
-
-def test_a_picture_of_one_row_has_no_variation():
-    with pytest.raises(ValueError, match="neighbours"):
-        total_variation(torch.rand(2, 1, 1, 5, generator=seeded()))

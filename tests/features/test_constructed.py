@@ -108,6 +108,76 @@ def test_next_and_random_targets(examples):
     assert torch.equal(drawn.old_labels, labels)
 
 
+def test_relabelling_is_the_paper_s_loop_written_out(examples):
+    x, y = examples
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
+    for weights in net.parameters():
+        nn.init.normal_(weights, generator=draws(6))
+    way = {"classes": 3, "eps": 0.7, "step": 0.2, "steps": 6}
+    made = relabelled_dataset(net, x, y, targets="next", **way)
+    for image, target, found in zip(x, made.labels, made.images, strict=True):
+        at = image[None].clone()
+        for _ in range(6):
+            leaf = at.clone().requires_grad_()
+            nn.functional.cross_entropy(net(leaf), target[None]).backward()
+            moved = at - 0.2 * leaf.grad / leaf.grad.norm() - image
+            at = (image + moved * min(1.0, 0.7 / float(moved.norm()))).clamp(0, 1)
+        torch.testing.assert_close(found, at[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_relabelled_image_never_leaves_the_ball_or_the_box(net):
+    x = torch.randint(0, 2, (40, 1, 4, 4), generator=draws(4)).float()
+    y = torch.arange(40) % 3
+    way = {"classes": 3, "eps": 0.3, "step": 0.3, "steps": 12}
+    made = relabelled_dataset(net, x, y, targets="next", **way)
+    assert made.images.min() >= 0 and made.images.max() <= 1
+    assert float(made.distances.max()) <= 0.3
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_image_and_one_are_relabelled(net, examples, count):
+    x, y = (part[:count] for part in examples)
+    way = {"classes": 3, "eps": 1.0, "step": 0.2, "steps": 5}
+    made = relabelled_dataset(net, x, y, targets="next", **way)
+    whole = relabelled_dataset(net, *examples, targets="next", **way)
+    torch.testing.assert_close(made.images, whole.images[:count])
+    assert made.distances.shape == (count,)
+
+
+def test_targets_that_are_the_labels_and_images_that_cannot_move(net, examples):
+    x, _ = examples
+    way = {"classes": 3, "step": 0.2, "steps": 3}
+    one_class = torch.zeros(30, dtype=torch.long)
+    made = relabelled_dataset(
+        net, x, one_class, targets="random", generator=draws(3), eps=0.5, **way
+    )
+    assert bool((made.labels == 0).any()) and bool(made.images.isfinite().all())
+    still = relabelled_dataset(net, x, one_class, targets="next", eps=0.0, **way)
+    assert torch.equal(still.images, x)
+    blind = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    nn.init.zeros_(blind[1].weight)
+    assert torch.equal(
+        relabelled_dataset(blind, x, one_class, targets="next", eps=0.5, **way).images, x
+    )
+
+
+def test_labels_beyond_the_classes_are_refused(net, examples):
+    x, y = examples
+    way = {"eps": 0.5, "step": 0.1, "steps": 2}
+    with pytest.raises(ValueError, match="from 0 to 1, got 0 to 2"):
+        relabelled_dataset(net, x, y, targets="next", classes=2, **way)
+    with pytest.raises(ValueError, match="one number each"):
+        relabelled_dataset(net, x, y, targets="next", classes=3, **{**way, "step": [0.1, 0.2]})
+
+
+def test_a_representation_of_zeros_has_an_absolute_distance(examples):
+    x, _ = examples
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2, bias=False), nn.Linear(2, 2))
+    target = torch.zeros_like(x[:2])
+    found, apart = match_representation(net, target, x[:2], steps=2, step=0.01)
+    torch.testing.assert_close(apart, penultimate(net)(found).norm(dim=1).detach())
+
+
 def test_a_data_set_is_saved_with_recipe_and_digest(net, examples, tmp_path):
     x, y = examples
     way = {"classes": 3, "eps": 0.5, "step": 0.1, "steps": 2}

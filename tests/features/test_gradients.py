@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from robustnb.attacks.losses import cross_entropy, margin
-from robustnb.features import clip_at_sigmas, cosine, gini, input_gradients, total_variation
+from robustnb.features import (
+    clip_at_sigmas,
+    cosine,
+    gini,
+    has_shape,
+    input_gradients,
+    total_variation,
+)
 from robustnb.models import MLP, LightCNN
 
 
@@ -79,11 +86,53 @@ def test_pictures_for_the_eye_keep_zero_grey_and_clip_outliers():
     torch.testing.assert_close(shown[1], (noise[1] / (3 * spread)).clamp(-1, 1) / 2 + 0.5)
 
 
-def test_pictures_without_a_shape_are_refused():
-    blank = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
-    for function in (total_variation, gini, clip_at_sigmas, lambda a: cosine(a, a)):
-        with pytest.raises(ValueError, match="1 of 2 pictures are zero"):
-            function(blank)
+def test_a_zero_gradient_has_no_shape_and_leaves_the_others_alone():
+    pictures = torch.randn(3, 1, 4, 4, generator=draws())
+    pictures[1] = 0
+    assert has_shape(pictures).tolist() == [True, False, True]
+    for function in (total_variation, gini, lambda a: cosine(a, a)):
+        found = function(pictures)
+        assert found.isnan().tolist() == [False, True, False]
+        torch.testing.assert_close(found[[0, 2]], function(pictures[[0, 2]]))
+    assert cosine(pictures, pictures.roll(1, 0)).isnan().tolist() == [False, True, True]
+    shown = clip_at_sigmas(pictures)
+    assert bool((shown[1] == 0.5).all())
+    torch.testing.assert_close(shown[[0, 2]], clip_at_sigmas(pictures[[0, 2]]))
+
+
+def test_a_sure_network_has_gradients_without_a_shape():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    nn.init.zeros_(net[1].weight)
+    net[1].weight.data[0] = 1000.0
+    grads = input_gradients(net, torch.full((1, 1, 2, 2), 0.9), torch.tensor([0]))
+    assert has_shape(grads).tolist() == [False]
+    assert total_variation(grads).isnan().tolist() == [True]
+
+
+def test_tiny_pictures_have_the_numbers_of_large_ones():
+    noise = torch.randn(2, 1, 6, 6, generator=draws())
+    tiny = 1e-30 * noise
+    torch.testing.assert_close(cosine(tiny, noise), torch.ones(2))
+    torch.testing.assert_close(clip_at_sigmas(tiny), clip_at_sigmas(noise))
+
+
+def test_pictures_of_one_row_one_column_one_pixel_and_of_none():
+    row = torch.tensor([1.0, -1.0, 1.0]).reshape(1, 1, 1, 3)
+    assert total_variation(row).tolist() == [2]
+    assert total_variation(row.transpose(2, 3)).tolist() == [2]
+    assert total_variation(torch.ones(1, 1, 1, 1)).tolist() == [0]
+    none = torch.empty(0, 1, 4, 4)
+    for function in (total_variation, gini, has_shape, lambda a: cosine(a, a)):
+        assert function(none).shape == (0,)
+    assert clip_at_sigmas(none).shape == none.shape
+
+
+def test_pictures_that_are_not_finite_are_refused():
+    broken = torch.ones(2, 1, 4, 4)
+    broken[1, 0, 0, 0] = math.nan
+    for function in (total_variation, gini, clip_at_sigmas, has_shape, lambda a: cosine(a, a)):
+        with pytest.raises(ValueError, match="1 of 2 pictures are not finite"):
+            function(broken)
     with pytest.raises(ValueError, match="one shape"):
         cosine(torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="sigmas"):
