@@ -11,13 +11,14 @@ from robustnb.scalars import finite, whole
 class NearestNeighbour(nn.Module):
     """Scores 1 for the class of the nearest training point and 0 for the others.
 
-    It is exact. Distances are first taken as |z|^2 - 2 x.z, in one product of matrices; all points
-    that their rounding leaves in question are compared again by |x - z| in float64. Among points
-    that are equally near the first counts. scikit-learn's brute force does the whole product in
-    float64, which takes twice as long. x: (N, ...), flattened.
+    It is exact. Distances are first taken as |z|^2 - 2 x.z, in one product of matrices without the
+    coordinates that are the same for all points; all points that rounding leaves in question are
+    compared again by |x - z| in float64. Among points that are equally near the first counts.
+    scikit-learn's brute force does the whole product in float64. x: (N, ...), flattened.
     """
 
     points: Tensor
+    differing: Tensor
     squares: Tensor
     labels: Tensor
 
@@ -28,7 +29,10 @@ class NearestNeighbour(nn.Module):
         self.classes = whole("classes", classes, least=2)
         if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(f"labels must name at least one point and lie in 0..{classes - 1}")
-        self.register_buffer("points", points.detach().flatten(1))
+        rows = points.detach().flatten(1)
+        self.size = rows.shape[1]
+        self.register_buffer("differing", (rows != rows[0]).any(0).nonzero()[:, 0])
+        self.register_buffer("points", rows[:, self.differing])
         self.register_buffer("squares", self.points.double().square().sum(1).to(points.dtype))
         self.register_buffer("labels", labels)
 
@@ -40,7 +44,7 @@ class NearestNeighbour(nn.Module):
     @torch.no_grad()
     def nearest(self, x: Tensor) -> Tensor:
         """The index of the nearest training point, (N,)."""
-        flat = _as_rows(x, self.points)
+        flat = _as_rows(x, self.size)[:, self.differing]
         rough = torch.addmm(self.squares, flat, self.points.T, alpha=-2)
         # a sum of n products in any order is off by at most n u |x| |z|; eps is 2 u
         longest = self.squares.max().sqrt()
@@ -83,7 +87,7 @@ class SoftNearestNeighbour(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, classes)."""
-        flat = _as_rows(x, self.points)
+        flat = _as_rows(x, self.points.shape[1])
         apart = (
             flat.square().sum(1, keepdim=True) - 2 * flat @ self.points.T
             + self.points.square().sum(1)
@@ -100,11 +104,9 @@ def _check_points(points: Tensor, labels: Tensor) -> None:
         )
 
 
-def _as_rows(x: Tensor, points: Tensor) -> Tensor:
+def _as_rows(x: Tensor, size: int) -> Tensor:
     """x (N, ...) as rows as long as a training point."""
     flat = x.flatten(1)
-    if flat.shape[1] != points.shape[1]:
-        raise ValueError(
-            f"an example has {flat.shape[1]} numbers, a training point {points.shape[1]}"
-        )
+    if flat.shape[1] != size:
+        raise ValueError(f"an example has {flat.shape[1]} numbers, a training point {size}")
     return flat

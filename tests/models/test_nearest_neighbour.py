@@ -80,6 +80,7 @@ def test_the_nearest_is_that_of_all_differences(sets):
 def test_it_answers_as_scikit_learns(pixels):
     neighbors = pytest.importorskip("sklearn.neighbors")
     points = torch.rand(500, pixels, generator=seeded())
+    points[:, :9] = 0.25  # a border that tells no point from another
     labels = torch.arange(500) % 10
     x = torch.cat([torch.rand(50, pixels, generator=seeded(1)), points[:20]])
     theirs = neighbors.KNeighborsClassifier(1, algorithm="brute")
@@ -102,6 +103,14 @@ def test_of_points_that_are_equally_near_the_first_counts():
     points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     found = NearestNeighbour(points, torch.arange(4), classes=4)
     assert found.nearest(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist() == [0, 0]
+
+
+def test_a_single_point_is_the_nearest_to_all(sets):
+    points, _, x = sets
+    found = NearestNeighbour(points[:1], torch.tensor([2]), classes=3)
+    assert found(x).argmax(1).tolist() == [2] * len(x)
+    with pytest.raises(ValueError, match="an example has 4 numbers, a training point 5"):
+        found(x[:, :4])
 
 
 def test_a_neighbour_without_points_or_with_a_strange_label_is_refused(sets):
