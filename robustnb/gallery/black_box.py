@@ -115,7 +115,7 @@ def _two_rates_error(form: Form) -> float:
     """What a perturbation that only mends mistakes is credited with."""
     net, x, y = digits()
     helped = x - 0.1 * gradient(net, x, y).sign()
-    return form(y, _answers(x), _answers(helped))
+    return float(form(y, _answers(x), _answers(helped)))
 
 
 def _answers(x: Tensor) -> Tensor:
