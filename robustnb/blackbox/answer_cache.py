@@ -64,6 +64,8 @@ class AnswerCache:
             self._file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
             self._file.execute("COMMIT")
         except sqlite3.Error as error:
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
             raise self._error(error) from None
 
     def __len__(self) -> int:

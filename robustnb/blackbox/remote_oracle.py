@@ -21,6 +21,7 @@ from robustnb.progress import progress
 from robustnb.provenance import digest
 from robustnb.scalars import finite, whole
 
+_CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a later try may mend
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _SHOWN = 200  # characters of a service's own words
@@ -107,7 +108,7 @@ class RemoteOracle:
                     self.url, json=question, headers=dict(self.adapter.headers),
                     timeout=self.silence,
                 )  # fmt: skip
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except _CUT as error:
                 trouble = _words_of(error)
             except requests.RequestException as error:
                 raise self._error(_words_of(error), "check the URL") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustnb.attacks.decision_tree import TreePaths
-from robustnb.gallery.fixtures import seeded
+from robustnb.gallery.fixtures import digits, gradient, seeded, wrong_answers
 from robustnb.gallery.pitfall import Form, Pitfall
 
 
@@ -98,7 +101,84 @@ def _line(paths: TreePaths, leaf: int) -> list[int]:
     return line
 
 
+def two_rates_wrong(y: Tensor, clean: Tensor, moved: Tensor) -> float:
+    """The share of images whose right answer a perturbation takes away."""
+    return float((moved != clean).double().mean())
+
+
+def two_rates_right(y: Tensor, clean: Tensor, moved: Tensor) -> float:
+    """The share of images whose right answer a perturbation takes away."""
+    return float(((clean == y) & (moved != y)).double().mean())
+
+
+def _two_rates_error(form: Form) -> float:
+    """What a perturbation that only mends mistakes is credited with."""
+    net, x, y = digits()
+    helped = x - 0.1 * gradient(net, x, y).sign()
+    return float(form(y, _answers(x), _answers(helped)))
+
+
+def _answers(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = digits().net(x).argmax(1)
+    return found
+
+
+def unequal_rows_wrong(x: Tensor, steps: Sequence[Tensor]) -> list[Tensor]:
+    """The images of each attack, one row of a table for each."""
+    return [x + step for step in steps]
+
+
+def unequal_rows_right(x: Tensor, steps: Sequence[Tensor]) -> list[Tensor]:
+    """The images of each attack, one row of a table for each."""
+    lengths = torch.stack([step.flatten(1).norm(dim=1) for step in steps])
+    shares = (lengths.amin(0) / lengths)[..., None, None, None]
+    pairs = zip(shares, steps, strict=True)
+    return [x + share * step for share, step in pairs]
+
+
+def _unequal_rows_error(form: Form) -> float:
+    """How far two rows are apart whose attacks go the same way, one three times as far."""
+    net, x, y = digits()
+    way = gradient(net, x, y).sign()
+    short, long = form(x, [0.05 * way, 0.15 * way])
+    apart = wrong_answers(net, long, y).double() - wrong_answers(net, short, y).double()
+    return abs(float(apart.mean()))
+
+
+def reservoir_end_wrong(n: int, size: int, u: Sequence[float]) -> list[int]:
+    """A fair sample of `size` among n, from draws u in [0, 1)."""
+    places = list(range(size))
+    for i in range(size, n):
+        place = int(u[i - size] * i)
+        if place < size:
+            places[place] = i
+    return places
+
+
+def reservoir_end_right(n: int, size: int, u: Sequence[float]) -> list[int]:
+    """A fair sample of `size` among n, from draws u in [0, 1)."""
+    places = list(range(size))
+    for i in range(size, n):
+        place = int(u[i - size] * (i + 1))
+        if place < size:
+            places[place] = i
+    return places
+
+
+def _reservoir_end_error(form: Form) -> float:
+    """How far the chance of one of four is from a half, with two places; all draws are listed."""
+    grid = [(k + 0.5) / 12 for k in range(12)]  # a multiple of the 2, 3 and 4 values of a draw
+    samples = [form(4, 2, draws) for draws in itertools.product(grid, repeat=2)]
+    return max(abs(sum(k in s for s in samples) / len(samples) - 0.5) for k in range(4))
+
+
 PITFALLS = (
     Pitfall("own-label", own_label_wrong, own_label_right, _own_label_error, shown="share"),
     Pitfall("climbs-on", climbs_on_wrong, climbs_on_right, _climbs_on_error),
-)
+    Pitfall("two-rates", two_rates_wrong, two_rates_right, _two_rates_error, shown="share"),
+    Pitfall("unequal-rows", unequal_rows_wrong, unequal_rows_right, _unequal_rows_error,
+            shown="share"),
+    Pitfall("reservoir-end", reservoir_end_wrong, reservoir_end_right, _reservoir_end_error,
+            shown="share"),
+)  # fmt: skip

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy(
         "PlainCNN": "robustnb.models.plain_convnet",
         "ResNet": "robustnb.models.resnets",
         "SmallCNN": "robustnb.models.convnets",
+        "NearestNeighbour": "robustnb.models.nearest_neighbour",
         "SoftNearestNeighbour": "robustnb.models.nearest_neighbour",
         "TanhCNN": "robustnb.models.convnets",
         "ThresholdFilter": "robustnb.models.threshold_filter",

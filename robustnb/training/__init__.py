@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy(
         "FreeTraining": "robustnb.training.free",
         "free_training": "robustnb.training.free",
         "fit": "robustnb.training.training_loop",
+        "fit_softmax": "robustnb.training.softmax_regression",
         "implied_weight": "robustnb.training.selftraining",
         "milestones": "robustnb.training.schedules",
         "models_folder": "robustnb.training.model_store",

@@ -20,6 +20,7 @@ from robustnb.blackbox import (
     RemoteOracle,
     labels_of,
 )
+from robustnb.blackbox.answer_cache import AnswerCache
 from robustnb.blackbox.service import ServiceLimits
 from robustnb.errors import RobustnbError
 
@@ -58,7 +59,8 @@ def broken():
                 for name, value in {**headers, "Content-Length": str(len(content))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[:-5] if "X-Cut" in headers else content)
+                self.close_connection = "X-Cut" in headers
 
             def log_message(self, *_):
                 pass
@@ -177,6 +179,18 @@ def test_a_connection_cut_in_the_middle_is_tried_again(broken):
     assert asked == [2, 2]
 
 
+def test_an_answer_cut_in_the_middle_is_asked_for_again(broken):
+    """The head promises more bytes than come, as from a service that dies while it answers."""
+
+    def answer(images, count, _headers):
+        status, content, headers = good(images)
+        return status, content, {**headers, "X-Cut": "1"} if count == 1 else headers
+
+    url, asked = broken(answer)
+    assert torch.equal(RemoteOracle(url, pause=0.001)(examples(2)), truth(examples(2)))
+    assert asked == [2, 2]
+
+
 def test_silence_ends_in_a_message(broken):
     release = threading.Event()
 
@@ -230,3 +244,11 @@ def test_a_cache_that_is_no_cache_is_told(tmp_path):
     path.write_bytes(b"no database at all, but long enough to be looked at" * 20)
     with pytest.raises(RobustnbError, match=r"cannot be used .*move it away"):
         RemoteOracle("http://127.0.0.1:9/x", cache=path)
+
+
+def test_a_cache_that_could_not_write_can_write_later(tmp_path):
+    cache = AnswerCache(tmp_path / "answers", service="s")
+    with pytest.raises(RobustnbError, match="cannot be used"):
+        cache.put([(b"one", 1), (b"two", [])])  # no value that SQLite takes
+    cache.put([(b"three", 3)])
+    assert cache.get([b"one", b"two", b"three"]) == {b"three": 3}

@@ -9,8 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from robustnb.attacks.projections import lp_distance
+from robustnb.blackbox import reservoir_sample
 from robustnb.gallery import pitfalls
 from robustnb.gallery.attack_loop import byte_mask_wrong
+from robustnb.gallery.black_box import reservoir_end_right, two_rates_right, two_rates_wrong
 from robustnb.gallery.fixtures import digits
 from robustnb.gallery.objective import shadowed_branch_right
 from robustnb.gallery.skip_connections import name_match_right, name_match_wrong
@@ -30,6 +32,7 @@ KNOWN = {
     "normalised-eps": 1 - 0.3081,
     "no-noise": 1.0,
     "text-flag": 1.0,
+    "reservoir-end": 1 / 6,  # the last of four is let in by two of three, not of four
 }
 
 
@@ -113,3 +116,16 @@ def test_both_forms_of_a_projection_stay_in_the_ball(name):
     far = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     for form in (pitfall.wrong, pitfall.right):
         assert float(lp_distance(form(far, x, eps=0.5), x, "l2").max()) <= 0.5 + 1e-12
+
+
+def test_rates_of_changed_and_of_spoilt_labels_differ_by_what_is_mended():
+    y, clean, moved = (torch.tensor(labels) for labels in ([0] * 4, [0, 0, 1, 1], [0, 1, 0, 2]))
+    assert two_rates_wrong(y, clean, moved) == 0.75  # one spoilt, one mended, one wrong twice
+    assert two_rates_right(y, clean, moved) == 0.25
+
+
+def test_a_reservoir_of_all_keeps_all_and_the_right_form_is_the_librarys():
+    assert reservoir_end_right(3, 3, []) == [0, 1, 2]
+    drawn = torch.rand(20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    ours = reservoir_sample(24, 4, generator=torch.Generator().manual_seed(3))
+    assert reservoir_end_right(24, 4, drawn.tolist()) == ours.tolist()

@@ -1,4 +1,4 @@
-"""The soft nearest neighbour: its limit, its gradient in closed form, and an attack through it."""
+"""The nearest neighbour, exact; the soft one: its limit, its gradient, an attack through it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustnb.attacks import fgsm
-from robustnb.models import SoftNearestNeighbour
+from robustnb.models import NearestNeighbour, SoftNearestNeighbour
 
 
 def seeded(seed=0):
@@ -66,3 +66,55 @@ def test_what_is_no_training_set_is_refused(sets):
         SoftNearestNeighbour(points, labels, classes=3, bandwidth=0)
     with pytest.raises(ValueError, match="5"):
         SoftNearestNeighbour(points, labels, classes=3)(x[:, :2])
+
+
+def test_the_nearest_is_that_of_all_differences(sets):
+    points, labels, x = sets
+    found = NearestNeighbour(points, labels, classes=3)
+    assert torch.equal(found.nearest(x), torch.cdist(x, points).argmin(1))
+    assert torch.equal(found(x).argmax(1), labels[found.nearest(x)])
+    assert found(x).sum(1).tolist() == [1.0] * len(x)
+
+
+@pytest.mark.parametrize("pixels", [784, 20])
+def test_it_answers_as_scikit_learns(pixels):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    points = torch.rand(500, pixels, generator=seeded())
+    points[:, :9] = 0.25  # a border that tells no point from another
+    labels = torch.arange(500) % 10
+    x = torch.cat([torch.rand(50, pixels, generator=seeded(1)), points[:20]])
+    theirs = neighbors.KNeighborsClassifier(1, algorithm="brute")
+    theirs.fit(points.numpy(), labels.numpy())
+    ours = NearestNeighbour(points, labels, classes=10)(x).argmax(1)
+    assert ours.tolist() == theirs.predict(x.numpy()).tolist()
+
+
+def test_points_that_single_precision_cannot_tell_apart_are_told_apart():
+    """Far from the origin |z|^2 - 2 x.z has an error of whole units; the difference has none."""
+    points = 1000 + torch.tensor([[0.5, 0.0], [0.25, 0.0], [0.125, 0.0], [0.0, 0.25]])
+    x = 1000 + torch.tensor([[0.0, 0.0], [0.25, 0.0], [0.5, 0.0625], [0.0, 0.1875]])
+    rough = points.square().sum(1) - 2 * x @ points.T
+    assert rough.argmin(1).tolist() != [2, 1, 0, 3]
+    found = NearestNeighbour(points, torch.arange(4), classes=4)
+    assert found.nearest(x).tolist() == [2, 1, 0, 3]
+
+
+def test_of_points_that_are_equally_near_the_first_counts():
+    points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    found = NearestNeighbour(points, torch.arange(4), classes=4)
+    assert found.nearest(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist() == [0, 0]
+
+
+def test_a_single_point_is_the_nearest_to_all(sets):
+    points, _, x = sets
+    found = NearestNeighbour(points[:1], torch.tensor([2]), classes=3)
+    assert found(x).argmax(1).tolist() == [2] * len(x)
+    with pytest.raises(ValueError, match="an example has 4 numbers, a training point 5"):
+        found(x[:, :4])
+
+
+def test_a_neighbour_without_points_or_with_a_strange_label_is_refused(sets):
+    points, labels, _ = sets
+    for some in (0, 40):
+        with pytest.raises(ValueError, match=r"0\.\.1"):
+            NearestNeighbour(points[:some], labels[:some], classes=2)
