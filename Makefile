@@ -13,8 +13,9 @@ JOBS ?=
 WORDS := $(if $(JOBS),--jobs $(JOBS))
 VENV := .venv
 BIN := $(VENV)/bin
-# by module, since a script's first line cannot name a path with every character
-ROBUSTNB := $(BIN)/python -m robustnb.reproduce.main
+# by module, since a script's first line cannot name a path with every character;
+# -P: no file of this folder may stand for a library of its name
+ROBUSTNB := $(BIN)/python -P -m robustnb.reproduce.main
 PYTEST := $(BIN)/python -m pytest
 BOOK := $(VENV)/.installed-book
 DEV := $(VENV)/.installed-dev
@@ -81,6 +82,7 @@ hero: $(BOOK)
 benchmarks: $(DEV)
 	$(BIN)/python benchmarks/trades.py
 	$(BIN)/python benchmarks/skip_gradient.py
+	$(BIN)/python benchmarks/free_training.py
 	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/book.py
 

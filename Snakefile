@@ -44,5 +44,5 @@ rule run:
         limits=lambda wildcards: LIMITS,
         end=lambda wildcards, output: f"--fresh && touch {shlex.quote(output[0])}" if FRESH else "",
     shell:
-        "{params.python:q} -m robustnb.reproduce.main run {wildcards.paper}"
+        "{params.python:q} -P -m robustnb.reproduce.main run {wildcards.paper}"
         " --profile {wildcards.profile} --seed {wildcards.seed} --quiet {params.limits} {params.end}"
