@@ -125,7 +125,9 @@ def test_no_function_that_draws_is_forgotten_here(room):
     assert drawing(importlib.import_module(f"robustnb.{room}")) == set(known)
 
 
-@pytest.mark.parametrize("given", [3, np.random.default_rng(3), torch.Generator], ids=repr)
+@pytest.mark.parametrize(
+    "given", [3, np.random.default_rng(3), torch.Generator], ids=["seed", "numpy", "class"]
+)
 @pytest.mark.parametrize(("room", "name"), CALLS, ids=lambda word: word)
 def test_a_seed_is_refused_with_what_to_write(room, name, given):
     args, keywords = ARGUMENTS[room][name]
@@ -137,7 +139,7 @@ def test_a_seed_is_refused_with_what_to_write(room, name, given):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("given", [3, torch.Generator(), None], ids=repr)
+@pytest.mark.parametrize("given", [3, torch.Generator(), None], ids=["seed", "torch", "none"])
 @pytest.mark.parametrize("name", OF_NUMPY)
 def test_numpys_functions_want_numpys_generator(name, given):
     args, keywords = OF_NUMPY[name]

@@ -3,8 +3,9 @@
 A title that begins with the paper's own number ("Theorem 3.1, repaired"), or ends with it in
 brackets ("Lower bound (Theorem 11)"), gives the label, and the rest is the title. All others are
 numbered within their page, each kind by itself, and lettered where the paper's own numbers of that
-kind are whole, too. `{prf:ref}` shows the label. The directive `index-of-results` lists them, page
-after page, in the order of the table of contents.
+kind are whole, too. `{prf:ref}` shows the label, with the title where two results of a page share
+one ("Theorem 3.1 (repaired)"). The directive `index-of-results` lists them, page after page, in the
+order of the table of contents.
 """
 
 from __future__ import annotations
@@ -82,10 +83,14 @@ def number_results(app: Sphinx, doctree: nodes.document) -> None:
     """Give the results of one page their labels, and note them for references and the index."""
     found: dict[str, dict[str, Any]] = {}
     results = list(doctree.findall(lambda node: isinstance(node, tuple(NODE_TYPES.values()))))
-    for node, label in zip(results, labels_of(results), strict=True):
+    labels = labels_of(results)
+    for node, label in zip(results, labels, strict=True):
         title, content = node.children
         name = [child.deepcopy() for child in title.children if child.astext()]
-        found[node["label"]] = {"label": label, "title": name, "id": node["ids"][0]}
+        shared = bool(name) and labels.count(label) > 1
+        found[node["label"]] = {
+            "label": label, "title": name, "shared": shared, "id": node["ids"][0]
+        }  # fmt: skip
         content["ids"] = [f"{node['ids'][0]}-content"]  # sphinx-proof names all alike
         shown = nodes.title("", "", nodes.inline("", label, classes=["caption-number"]))
         if name:
@@ -121,10 +126,19 @@ class ResultReferences(SphinxPostTransform):
                 continue
             docname, entry = known[node["reftarget"]]
             text = node.astext()
-            shown = nodes.Text(entry["label"] if text == node["reftarget"] else text)
+            shown = cited(entry) if text == node["reftarget"] else [nodes.Text(text)]
             node.replace_self(
                 make_refnode(self.app.builder, self.env.docname, docname, entry["id"], shown)
             )
+
+
+def cited(entry: dict[str, Any]) -> list[nodes.Node]:
+    """What a reference without words of its own shows."""
+    label = nodes.Text(entry["label"])
+    if not entry["shared"]:
+        return [label]
+    title = (child.deepcopy() for child in entry["title"])
+    return [label, nodes.Text(" ("), *title, nodes.Text(")")]
 
 
 class IndexOfResults(SphinxDirective):

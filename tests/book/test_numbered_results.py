@@ -76,6 +76,16 @@ def test_a_reference_shows_the_label_or_its_own_words(tmp_path: Path) -> None:
     assert links["#t0"] == "Theorem 3.1" and links["#t1"] == "the bound"
 
 
+def test_a_reference_tells_two_results_of_one_label_apart(tmp_path: Path) -> None:
+    after = "See {prf:ref}`t0`, {prf:ref}`t1` and {prf:ref}`t2`.\n"
+    titles = ("Theorem 3.1, as stated", "Theorem 3.1, repaired", "Theorem 3.2, as stated")
+    page = build(tmp_path, *titles, after=after)
+    links = {link["href"]: link.text for link in page.select("article a.reference, p a.reference")}
+    assert links["#t0"] == "Theorem 3.1 (as stated)"
+    assert links["#t1"] == "Theorem 3.1 (repaired)"
+    assert links["#t2"] == "Theorem 3.2"
+
+
 def test_a_title_keeps_its_formula_and_the_index_too(tmp_path: Path) -> None:
     page = build(tmp_path, "The $\\psi$-transform", after="```{index-of-results}\n```\n")
     assert page.select_one(".proof > .admonition-title math") is not None
