@@ -7,11 +7,17 @@ from robustnb._lazy import lazy
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
-        "Recipe": "robustnb.zoo.manifest",
+        "Adversary": "robustnb.zoo.recipes",
+        "Count": "robustnb.zoo.accuracy",
+        "Entry": "robustnb.zoo.recipes",
+        "Recipe": "robustnb.zoo.recipes",
         "build": "robustnb.zoo.trainer",
+        "collapsed": "robustnb.zoo.accuracy",
+        "counts": "robustnb.zoo.accuracy",
         "load": "robustnb.zoo.loading",
-        "manifest": "robustnb.zoo.manifest",
-        "names": "robustnb.zoo.manifest",
+        "manifest": "robustnb.zoo.recipes",
+        "measure": "robustnb.zoo.measuring",
+        "names": "robustnb.zoo.recipes",
         "train": "robustnb.zoo.trainer",
     },
 )

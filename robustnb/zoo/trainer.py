@@ -24,7 +24,7 @@ from robustnb.training.validation import (
     robust_accuracy,
     train_val_split,
 )
-from robustnb.zoo.manifest import Recipe, find
+from robustnb.zoo.recipes import Recipe, find
 
 _BLOCK = 2  # pixels a side: the network then works on a quarter of the places
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training images

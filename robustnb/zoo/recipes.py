@@ -1,6 +1,6 @@
 """The manifest: of each network its recipe, where its weights came from, and what was measured.
 
-Reading it needs neither numpy nor torch.
+Reading it needs no torch.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from robustnb.errors import UsageError, unknown
 from robustnb.scalars import finite, whole
 
+FOLDER = Path(__file__).parent  # of the manifest and the weights
 FILE = "manifest.json"
 Threat = Literal["linf", "l2"]
 
@@ -110,7 +111,7 @@ def _entry(name: str, found: Mapping[str, Any]) -> Entry:
 @cache
 def manifest() -> Mapping[str, Entry]:
     """All networks by name, read from `manifest.json`."""
-    text = files("robustnb.zoo").joinpath(FILE).read_text(encoding="utf-8")
+    text = (FOLDER / FILE).read_text(encoding="utf-8")
     return MappingProxyType({name: _entry(name, found) for name, found in json.loads(text).items()})
 
 
