@@ -107,8 +107,9 @@ def _is_right(entry: Entry, images: int | None) -> bool:
     from robustnb.zoo.accuracy import counts
     from robustnb.zoo.measuring import agrees, measure
 
-    found = counts(measure(model, entry.recipe, images=images, clean=images))
-    pairs = list(zip(counts(entry.accuracy), found, strict=True))
+    against = [(found["norm"], found["eps"]) for found in entry.accuracy["attacked"]]
+    again = measure(model, entry.recipe, images=images, clean=images, against=against)
+    pairs = list(zip(counts(entry.accuracy), counts(again), strict=True))
     for then, now in pairs:
         say(f"  {now.what}: {now.share:.1%} of {now.images}, recorded {then.share:.1%}")
     return all(agrees(then, now) for then, now in pairs)
@@ -128,8 +129,9 @@ def zoo_publish(name: str, file: Path, images: int, clean: int) -> None:
 
     entry = find(name)
     from robustnb.zoo import publishing
-    from robustnb.zoo.measuring import measure
+    from robustnb.zoo.measuring import measure, threats
 
     model, origin = publishing.trained(entry, file)
-    accuracy = measure(model, entry.recipe, images=images, clean=clean)
+    against = threats(entry.recipe)
+    accuracy = measure(model, entry.recipe, images=images, clean=clean, against=against)
     say(str(publishing.publish(entry, model, origin=origin, accuracy=accuracy)))

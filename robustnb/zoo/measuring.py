@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,10 +29,18 @@ def threats(recipe: Recipe) -> list[tuple[Threat, float]]:
     return sorted({(own.norm, own.eps) for own in (r.adversary for r in recipes) if own})
 
 
-def measure(model: nn.Module, recipe: Recipe, *, images: int, clean: int) -> dict[str, Any]:
+def measure(
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    images: int,
+    clean: int,
+    against: Sequence[tuple[Threat, float]],
+) -> dict[str, Any]:
     """Counts of right answers to the first test images: `clean` as they are, `images` attacked.
 
-    The natural count under each threat is of the attacked images, so that both are comparable.
+    `against`: norms and radii, such as `threats(recipe)`. The natural count under each is of the
+    attacked images, so that both are comparable.
     """
     x, y = data.load(recipe.dataset, "test", limit=max(images, clean))
     x = unit(x, torch.float32)
@@ -40,8 +49,7 @@ def measure(model: nn.Module, recipe: Recipe, *, images: int, clean: int) -> dic
     return {
         "clean": {"right": int(right.sum()), "images": clean},
         "attacked": [
-            attacked(model, x[:images], y[:images], norm=norm, eps=eps)
-            for norm, eps in threats(recipe)
+            attacked(model, x[:images], y[:images], norm=norm, eps=eps) for norm, eps in against
         ],
     }
 

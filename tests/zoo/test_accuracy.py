@@ -9,6 +9,8 @@ from robustnb.zoo.accuracy import radius
 from robustnb.zoo.measuring import agrees, threats
 from robustnb.zoo.recipes import find
 
+RECIPE = find("cifar10_standard").recipe
+
 
 class _Zero(nn.Module):
     """Takes every image for class 0 with a margin that no radius of the zoo closes."""
@@ -42,7 +44,8 @@ def test_a_network_without_adversary_meets_every_threat_of_the_zoo():
 
 @pytest.mark.usefixtures("toy")
 def test_counts_of_a_network_that_nothing_fools():
-    found = counts(measure(_Zero(), find("toy_linf").recipe, images=20, clean=40))
+    against = [("linf", 8 / 255)]
+    found = counts(measure(_Zero(), RECIPE, images=20, clean=40, against=against))
     assert [(c.right, c.images) for c in found] == [(4, 40), (2, 20), (2, 20), (2, 20)]
 
 
@@ -50,12 +53,10 @@ def test_counts_of_a_network_that_nothing_fools():
 @pytest.mark.filterwarnings("ignore")
 def test_counts_of_a_network_whose_robust_radius_is_known():
     # shades are 24/255 apart, so 12/255 in linf, and no less, takes an image to the next
-    model, recipe = _Shade(), find("toy_linf").recipe
-    found = counts(measure(model, recipe, images=20, clean=20))
-    assert [c.right for c in found] == [20, 20, 20, 20]
-    recipe = find("toy_standard").recipe
-    clean, *_, ensemble = counts(measure(model, recipe, images=20, clean=20))
-    assert clean.right == 20 and ensemble.what == "linf 8/255, ensemble"
+    against = [("linf", 8 / 255), ("linf", 16 / 255)]
+    found = counts(measure(_Shade(), RECIPE, images=20, clean=20, against=against))
+    assert [c.right for c in found] == [20, 20, 20, 20, 20, 0, 0]
+    assert found[-1].what == "linf 16/255, ensemble"
 
 
 def test_a_recorded_share_must_lie_in_the_interval_of_the_measured_one():
