@@ -8,9 +8,10 @@ import torch
 
 from robustnb.errors import DataError, UsageError
 from robustnb.reproduce import render, zoo_table
-from robustnb.zoo import load, names, publishing, recipes
+from robustnb.zoo import counts, load, measure, names, publishing, recipes
 from robustnb.zoo.digests import SHA256
 from robustnb.zoo.loading import answers_as_recorded, file_of
+from robustnb.zoo.measuring import agrees
 
 
 def published(toy, zoo, monkeypatch, name="toy_standard"):
@@ -121,3 +122,11 @@ def test_what_is_no_training_of_the_recipe_is_not_published(toy, zoo):
 @pytest.mark.parametrize("name", sorted(SHA256))
 def test_the_networks_of_the_zoo_answer_as_recorded(name):
     assert answers_as_recorded(name)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", sorted(SHA256))
+def test_the_recorded_accuracy_is_found_again_on_test_images(name):
+    entry = recipes.find(name)
+    again = measure(load(name), entry.recipe, images=1, clean=1_000, against=[])
+    assert agrees(counts(entry.accuracy)[0], counts(again)[0])
