@@ -12,6 +12,7 @@ from robustnb.zoo.accuracy import collapsed, counts, radius
 from robustnb.zoo.recipes import Entry, manifest
 
 _SHOWN_DIGITS = 12
+_CHECKS = "failed_checks"
 
 
 def plain_rows() -> list[dict[str, Any]]:
@@ -104,6 +105,7 @@ def _audit(entries: Sequence[Entry]) -> str:
         own = entry.trained or {}
         scores = own["held_out_scores"]
         fell = collapsed(scores)
+        failed = {name for found in (entry.accuracy or {})["attacked"] for name in found[_CHECKS]}
         rows.append(
             [
                 f"`{entry.name}`",
@@ -111,9 +113,10 @@ def _audit(entries: Sequence[Entry]) -> str:
                 ", ".join(f"{100 * score:.0f}" for score in scores),
                 f"{own['kept_epoch']}",
                 "no" if fell is None else f"in epoch {fell}",
+                ", ".join(sorted(failed)) or "none",
             ]
         )
-    header = ["network", "scored", "percent right, by epoch", "kept", "collapsed"]
+    header = ["network", "scored", "percent right, by epoch", "kept", "collapsed", "masking"]
     return formatting.table(header, rows)
 
 
