@@ -206,8 +206,8 @@ def test_every_module_has_a_test_room():
 
 # From the lowest room to the highest; a room imports from itself and those before it.
 LAYERS = (
-    "", "data", "models", "stats", "attacks", "training", "smoothing", "influence", "features",
-    "blackbox", "transfer_learning", "theory", "gallery", "lesson", "reproduce",
+    "", "data", "models", "stats", "attacks", "training", "zoo", "smoothing", "influence",
+    "features", "blackbox", "transfer_learning", "theory", "gallery", "lesson", "reproduce",
 )  # fmt: skip
 
 

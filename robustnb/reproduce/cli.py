@@ -27,6 +27,7 @@ from robustnb.reproduce.cli_options import complete_papers as _complete_papers
 from robustnb.reproduce.cli_options import say as _say
 from robustnb.reproduce.cli_records import records_group
 from robustnb.reproduce.cli_registry import power_command, register_command
+from robustnb.reproduce.cli_zoo import zoo_group
 from robustnb.reproduce.limits import SILENCE_SECONDS, Limits
 from robustnb.reproduce.project import Project, find
 
@@ -105,7 +106,7 @@ def cli() -> None:
     """
 
 
-for _command in (records_group, register_command, power_command, data_group):
+for _command in (records_group, register_command, power_command, data_group, zoo_group):
     cli.add_command(_command)
 
 

@@ -23,6 +23,7 @@ from robustnb.reproduce import (
     render_figures,
     scoreboard,
     verdict_box,
+    zoo_table,
 )
 from robustnb.reproduce.listing import listing
 from robustnb.reproduce.profiles import NAMES as PROFILES
@@ -242,6 +243,11 @@ def _amendments(ledger: Json, page: Page, paper: str = "") -> str:
     return formatting.table(["part", "date", "reason"], rows) if rows else "No amendments so far."
 
 
+def _zoo(_ledger: Json, _page: Page, what: str) -> str:
+    """One of the tables of the zoo's networks, from its manifest."""
+    return zoo_table.table(what)
+
+
 _RENDERERS: dict[str, Callable[..., str]] = {
     "amendments": _amendments,
     "badge": scoreboard.badge,
@@ -268,4 +274,5 @@ _RENDERERS: dict[str, Callable[..., str]] = {
     "totals": scoreboard.totals,
     "value": _value,
     "verdict": _verdict,
+    "zoo": _zoo,
 }

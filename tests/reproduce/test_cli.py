@@ -35,6 +35,8 @@ WRONG_NAMES = {
     "data fetch mnits": "did you mean 'mnist'",
     "data fetch efficientnet_lit0": "did you mean 'efficientnet_lite0'",
     "data verify mnits": "did you mean 'mnist'",
+    "zoo train cifar10_lnif": "did you mean 'cifar10_linf'",
+    "zoo verify cifar10_lnif": "did you mean 'cifar10_linf'",
 }
 LIGHT = f"""
 import json, sys

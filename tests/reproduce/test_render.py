@@ -14,6 +14,7 @@ from robustnb.reproduce.listing import listing
 from robustnb.reproduce.registry import load_all
 from robustnb.reproduce.render import _RENDERERS, Page, substitute
 from robustnb.reproduce.scoreboard import readme
+from robustnb.zoo.digests import SHA256
 
 SEEDS = range(5)
 C1 = "toy2020.C1"
@@ -319,6 +320,11 @@ def test_the_budgets_list_every_profile(show):
     rows = rows_of(show("{{ budgets }}"))[2:]
     assert [cells[0] for cells in rows] == ["smoke", "laptop", "gpu", "paper"]
     assert rows[0] == ["smoke", "anywhere", "tests", "20", "1"]
+
+
+def test_the_tables_of_the_zoo_list_the_networks_that_are_there(show):
+    rows = rows_of(show("{{ zoo origin }}"))[2:]
+    assert [cells[0].strip("`") for cells in rows] == sorted(SHA256)
 
 
 def test_amendments_are_listed_with_date_and_reason(project, show):
