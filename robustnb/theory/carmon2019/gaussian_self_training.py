@@ -76,7 +76,10 @@ class Regime:
         if not isinstance(self.d, int | float):  # the formulas take any real dimension
             object.__setattr__(self, "d", whole("d", self.d))
         for name in ("n0", "eps"):
-            object.__setattr__(self, name, finite(name, getattr(self, name)))
+            value = getattr(self, name)
+            plain = finite(name, value)
+            if not isinstance(value, int | float):
+                object.__setattr__(self, name, plain)
         if self.d < 2 or self.n0 <= 0 or self.eps <= 0:
             raise ValueError(f"need d >= 2, n0 > 0 and eps > 0, got {self}")
 
