@@ -50,6 +50,7 @@ ARGUMENTS = {
         "binary_trades_loss": ((lambda x: x.flatten(1)[:, 0], X, SIGNS), {"lam": 1.0, **BALL}),
         "corrupt_labels": ((Y,), {"share": 0.5, "classes": 3}),
         "fit": ((DEEP, X, Y), TRAINED),
+        "fit_softmax": ((X, Y), {"classes": 3, "epochs": 1, "batch_size": 4, "lr": 0.1}),
         "pgd_training_loss": ((NET, X, Y), {**BALL, "start": "zero"}),
         "self_training_loss": ((NET, X, Y), {"objective": standard(), "images": X, "labels": Y}),
         "stability_loss": ((NET, X, Y), {"beta": 0, "sigma": 0.1}),

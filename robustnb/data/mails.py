@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from robustnb.scalars import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +72,8 @@ def words_of(text: str) -> list[str]:
 
 def vocabulary(texts: Iterable[str], *, most: int, least: int = 5) -> list[str]:
     """The `most` words that stand in the greatest number of texts, at least in `least`, sorted."""
+    from robustnb.scalars import whole  # which needs numpy
+
     most, least = whole("most", most), whole("least", least)
     counts = Counter(word for text in _listed(texts) for word in set(words_of(text)))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
