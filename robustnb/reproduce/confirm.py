@@ -80,14 +80,17 @@ class _Work:
             return
         kept: list[confirmations.Json] = []
         problems: list[str] = []
-        for code in self._earlier_codes(left):
-            with code as (earlier, commit):
-                mine = _made_with(earlier, left, given=self.old is not None)
-                if mine:
-                    left = [s for s in left if s not in mine]
-                    kept += self._confirm(earlier, commit, mine, problems)
-            if not left:
-                break
+        tried: set[str] = set()
+        for first in tuple(left):
+            codes = self._earlier_codes(first, left, tried) if first in left else ()
+            for code in codes:
+                with code as (earlier, commit):
+                    mine = _made_with(earlier, left, given=self.old is not None)
+                    if mine:
+                        left = [s for s in left if s not in mine]
+                        kept += self._confirm(earlier, commit, mine, problems)
+                if first not in left:
+                    break
         if left:
             problems.append(self._no_code(left))
             kept += _unique(s.confirmation for s in left if s.confirmation is not None)
@@ -98,22 +101,26 @@ class _Work:
             raise RobustnbError("\n".join(problems))
 
     def _earlier_codes(
-        self, left: Sequence[Standing]
-    ) -> Iterable[AbstractContextManager[tuple[Side, str | None]]]:
-        """Every code that records may have been made with, likeliest first."""
+        self, first: Standing, left: Sequence[Standing], tried: set[str]
+    ) -> Iterator[AbstractContextManager[tuple[Side, str | None]]]:
+        """Every code that `first` may have been made with, likeliest first, but those `tried`."""
         if self.old is not None:
             folder = self.old.resolve()
-            return [nullcontext((self._side("the earlier code", folder, folder), None))]
-        first = left[0]
+            if str(folder) not in tried:
+                tried.add(str(folder))
+                yield nullcontext((self._side("the earlier code", folder, folder), None))
+            return
         if not history.is_repository(self.project.root):
-            return []
+            return
         paper, profile, seed = first.name
         record = self.project.records / profile / paper / f"seed{seed}.json"
         self.report(f"looking for the code that made {_told(left)}")
         found = history.candidates(
             self.project.root, first.record.get("commit"), record, first.record["closure"]
         )
-        return (self._unpacked(n, commit) for n, commit in enumerate(found))
+        for n, commit in enumerate(name for name in found if name not in tried):
+            tried.add(commit)
+            yield self._unpacked(n, commit)
 
     @contextmanager
     def _unpacked(self, tried: int, commit: str) -> Iterator[tuple[Side, str | None]]:

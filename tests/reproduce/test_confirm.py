@@ -183,6 +183,25 @@ def test_a_renamed_module_is_confirmed_and_the_earlier_run_is_not_repeated(refac
     share_runs(refactored, committed)
 
 
+def test_records_of_two_codes_are_confirmed_together(refactored, made, committed):
+    earlier = refactored / "book" / "records" / "laptop" / "toy2020" / "seed1.json"
+    kept = earlier.read_bytes()
+    git(refactored, "add", "--all")
+    git(refactored, "commit", "--quiet", "--message", "refactored")
+    write_records(refactored, made)
+    earlier.write_bytes(kept)
+    module = refactored / "robustnb" / "outcomes.py"
+    module.write_text(module.read_text().replace("_RATE", "_CHANCE"))
+    assert set(states(refactored).values()) == {"stale"}
+    code, _, err = robustnb(refactored, "records", "confirm")
+    assert code == 0, err
+    assert set(states(refactored).values()) == {"confirmed"}
+    first, second = json.loads(confirmation(refactored).read_text())["confirmations"]
+    assert [r["seed"] for r in first["records"] + second["records"]] == [0, 1]
+    assert first["commit"] != second["commit"]
+    share_runs(refactored, committed)
+
+
 def test_a_changed_constant_is_named_and_takes_the_confirmation_back(refactored):
     confirmation(refactored).parent.mkdir()
     confirmation(refactored).write_text("{}")
