@@ -168,13 +168,13 @@ def compute_evidence(part: Part, runs: Sequence[RunData], *, draws: int = DRAWS)
 
 
 def _limits(part: Part, arms: Sequence[Mapping[str, Arm]]) -> tuple[float, float]:
-    """The values the estimand can take: a correlation, a rate, a difference of rates, or any."""
+    """The values the estimand can take, from those of an outcome: yes or no, registered, or any."""
     estimand = part.estimand or {}
     if "spearman" in estimand:
         return -1.0, 1.0
-    if not all(run[name].binary for run in arms for name in arms_of(estimand)):
-        return -math.inf, math.inf
-    return (0.0 if "mean" in estimand else -1.0), 1.0
+    binary = all(run[name].binary for run in arms for name in arms_of(estimand))
+    least, most = part.outcomes or ((0.0, 1.0) if binary else (-math.inf, math.inf))
+    return (least, most) if "mean" in estimand else (least - most, most - least)
 
 
 def _p_value(found: Evidence, arms: Sequence[Mapping[str, Arm]], draws: int) -> float:

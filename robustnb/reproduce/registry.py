@@ -165,6 +165,8 @@ def _problems(part: Part) -> Iterable[str]:
         yield f"a direction needs sign: 1 or sign: -1, got {part.sign}"
     if part.control is not None and part.control.sign not in (1, -1):
         yield f"a control needs sign: 1 or sign: -1, got {part.control.sign}"
+    if part.outcomes is not None and part.outcomes[0] >= part.outcomes[1]:
+        yield f"outcomes are the least and the largest value of one, got {list(part.outcomes)}"
     if part.kind != "direction" and part.sign is not None:
         yield f"sign says nothing for {part.kind}; remove it"
     yield from _margin_problems(part)

@@ -101,6 +101,8 @@ class Part(Entry):
 
     theorem: "proved" where its checks are those of the steps of a proof in prose on the page;
     "checked" where a measured part illustrates a theorem and is no direction of an effect.
+    outcomes: the least and the largest value that an outcome can have, such as a correlation, where
+    they are not all yes or no; no interval leaves what these allow.
     """
 
     not_in_file: ClassVar[frozenset[str]] = frozenset({"matched"})
@@ -124,6 +126,7 @@ class Part(Entry):
     audited: Flag = False
     estimate_only: str | None = None
     scale: Literal["percent", "plain"] = "percent"
+    outcomes: tuple[Real, Real] | None = None
     planned: Plan | None = None
     theorem: Literal["proved", "checked"] | None = None
     nearest: Nearest | None = None

@@ -131,6 +131,7 @@ def test_a_value_of_the_papers_own_setting_is_read(tmp_path):
         ({**DIRECTION, "setting": "t"}, "setting"),
         ({**DIRECTION, "audited": "yes"}, "audited"),
         ({**DIRECTION, "kind": "proof"}, "takes no estimand"),
+        ({**DIRECTION, "outcomes": [1, -1]}, "the least and the largest value of one"),
         ({**DIRECTION, "not_at": {"laptop": ""}}, "reason"),
         (without(VALUE, "paper"), "the paper's number"),
         (without(VALUE, "margin", "margin_reason"), "margin"),

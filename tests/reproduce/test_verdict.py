@@ -90,6 +90,23 @@ def test_an_interval_stays_within_what_the_estimand_can_be(part):
     assert found.interval.low >= -1 and found.interval.high <= 1
 
 
+@pytest.mark.parametrize(
+    ("estimand", "least", "most"),
+    [({"mean": "a"}, -1, 1), ({"difference": ["a", "b"]}, -2, 2)],
+)
+def test_an_interval_stays_within_what_registered_outcomes_allow(part, estimand, least, most):
+    values = ((1.0, -1.0), (0.5, -0.9), (1.0, -1.0))
+    few = [
+        RunData(s, {name: arm_of([v] * 4) for name, v in zip("ab", pair, strict=True)})
+        for s, pair in enumerate(values)
+    ]
+    facts = {"estimand": estimand, "seeds": (0, 1, 2), "scale": "plain"}
+    free = judge(part(**facts), few, "laptop").interval
+    bound = judge(part(**facts, outcomes=(-1, 1)), few, "laptop").interval
+    assert free.high > most and bound.high == most
+    assert bound.low == max(free.low, least)
+
+
 @pytest.mark.parametrize("kind", ["direction", "equivalence"])
 def test_smoke_only_says_that_the_machinery_ran(part, kind):
     found = judge(part(kind=kind, margin=0.1), runs(), "smoke")
