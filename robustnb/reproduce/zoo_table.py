@@ -47,13 +47,23 @@ def table(what: str) -> str:
 
 
 def _accuracies(entries: Sequence[Entry]) -> str:
-    rows = []
-    for entry in entries:
-        for found in counts(entry.accuracy or {}):
-            bounds = clopper_pearson(found.right, found.images)
-            share = f"{found.share:.1%} [{bounds.low:.1%}, {bounds.high:.1%}]"
-            rows.append([f"`{entry.name}`", found.what, share, f"{found.images:,}"])
-    return formatting.table(["network", "test images", "right", "images"], rows)
+    """A column for each network; a row for each way to ask, which some networks may leave empty."""
+    found = {entry.name: counts(entry.accuracy or {}) for entry in entries}
+    asked = dict.fromkeys((c.what, c.images) for own in found.values() for c in own)
+    told = {
+        name: {(c.what, c.images): _share(c.right, c.images) for c in own}
+        for name, own in found.items()
+    }
+    rows = [
+        [what, f"{images:,}", *(own.get((what, images), "") for own in told.values())]
+        for what, images in asked
+    ]
+    return formatting.table(["test images", "how many", *(f"`{name}`" for name in told)], rows)
+
+
+def _share(right: int, images: int) -> str:
+    bounds = clopper_pearson(right, images)
+    return f"{right / images:.1%} [{bounds.low:.1%}, {bounds.high:.1%}]"
 
 
 def _recipes(entries: Sequence[Entry]) -> str:
