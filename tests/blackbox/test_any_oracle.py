@@ -100,7 +100,7 @@ def test_labels_that_are_no_numbers_are_told_of():
         labels_of(tree)(X)
     with pytest.raises(TypeError, match="is the class DecisionTreeClassifier"):
         labels_of(DecisionTreeClassifier)
-    with pytest.raises(ValueError, match=r"votes must be labels 0\.\.1, got -1\.\.-1"):
+    with pytest.raises(ValueError, match=r"votes must be labels 0\.\.1, got -1\.\.1"):
         majority_vote([lambda x: 1 - 2 * (Y > 0).long()], classes=2)(X)
     with pytest.raises(TypeError, match=r"y\.long\(\)"):
         transfer_matrix({"a": X}, {"b": ANSWER}, X, Y.double())

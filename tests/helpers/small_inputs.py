@@ -11,9 +11,15 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def linear_case() -> tuple[nn.Sequential, Tensor, Tensor]:
-    """A linear network of three classes, twelve images of nine pixels, and its own answers."""
+    """A linear network of three classes, twelve images of nine pixels, and its own answers.
+
+    All three classes are among the answers.
+    """
     x = torch.rand(12, 1, 3, 3, generator=seeded())
-    net = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).requires_grad_(False)
+    linear = nn.Linear(9, 3).requires_grad_(False)
+    linear.weight.normal_(generator=seeded())
+    linear.bias.copy_(-linear.weight.sum(1) / 2)  # no class is preferred at a grey image
+    net = nn.Sequential(nn.Flatten(), linear)
     return net, x, net(x).argmax(1)
 
 
