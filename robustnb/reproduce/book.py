@@ -18,7 +18,10 @@ from robustnb.errors import RobustnbError
 from robustnb.reproduce import disk
 from robustnb.reproduce.atomic import replace_folder
 from robustnb.reproduce.isolation import isolated
+from robustnb.reproduce.parts import load as load_parts
 from robustnb.reproduce.project import Project
+from robustnb.reproduce.registry import load_all
+from robustnb.reproduce.yamlfile import read_mapping
 
 _CONFIGURATION = ("_config.yml", "_toc.yml")
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -105,6 +108,15 @@ def progress(log: str) -> str:
     """How far the build is, from its words so far: `reading sources 62 %, book/notation`."""
     steps = _STEP.findall(_COLOUR.sub("", log))
     return "{} {} %, {}".format(*steps[-1]) if steps else "starting"
+
+
+def check(project: Project) -> None:
+    """UsageError or OSError, naming the file, for one that would end the build after the runs."""
+    for name in _CONFIGURATION:
+        (project.root / name).stat()  # one that is lost is told as such
+        read_mapping(project.root / name)
+    load_parts(project.root)
+    load_all(project.claims)
 
 
 def build(project: Project, source: Path, *, report: Callable[[str], None]) -> Path:

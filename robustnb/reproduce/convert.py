@@ -27,6 +27,7 @@ def _read(path: str, stamp: int) -> str:
     unreadable = (ValueError, TypeError, RecursionError, yaml.YAMLError, MystMetadataParsingError)
     try:
         notebook = jupytext.read(path, fmt="md:myst")
+        language = _language(notebook)
         notebook.metadata["kernelspec"] = _KERNEL
         number_cells(notebook)
         text = str(nbformat.writes(notebook))
@@ -35,9 +36,22 @@ def _read(path: str, stamp: int) -> str:
         raise UsageError(
             f"{Path(path).name} is not a MyST notebook as jupytext reads it: {why}"
         ) from None
+    if language:
+        raise UsageError(
+            f"{Path(path).name}: its cells are written in {language}; the book runs Python alone"
+        )
     _check_header(notebook, where=Path(path).name)
     check(notebook, where=Path(path).name)
     return text
+
+
+def _language(notebook: Any) -> str:
+    """The language that a notebook's header or first cell names, empty if it is Python's."""
+    kernel = notebook.metadata.get("kernelspec", {})
+    named = str(kernel.get("language", "python")) if isinstance(kernel, dict) else "python"
+    lexer = str(notebook.metadata.get("jupytext", {}).get("default_lexer", "python"))
+    others = (word for word in (named, lexer) if "python" not in word.lower())
+    return next(others, "")
 
 
 def _check_header(notebook: Any, *, where: str) -> None:

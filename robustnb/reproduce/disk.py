@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,17 +13,26 @@ from robustnb.reproduce.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _TRIED_BYTES = 1 << 20
+_OPEN_FILES = 128  # a run's kernel, its channels, its data and its log
 
 
 def explain(error: OSError, project: Project) -> str:
     """What to do about a full disk, a read-only folder or a lost file; empty if it is none."""
+    if error.errno in _FULL and not error.filename and _output_full():
+        return "no space left where standard output goes; free some there, or send it elsewhere"
     if error.errno in _FULL:
         path = Path(error.filename) if error.filename else _fullest(project)
         return (
             f"no space left in {path.parent}; free some there, "
             f"or set {_variable(path, project)} to a folder with room"
+        )
+    if error.errno in _TOO_MANY:
+        return (
+            "this process may not open as many files as it needs; raise the limit "
+            f"(ulimit -n {8 * _OPEN_FILES}, or the batch system's)"
         )
     if error.errno == errno.EFBIG:
         path = Path(error.filename or project.build / "x")
@@ -55,7 +65,8 @@ def explain(error: OSError, project: Project) -> str:
 
 
 def check_room(project: Project) -> None:
-    """OSError, with the path, if the build folder takes not even a little."""
+    """OSError if a run may not open enough files, or its build folder takes not even a little."""
+    _check_files()
     try:
         _try(project.build)
     except OSError as error:
@@ -79,6 +90,29 @@ def writable(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _output_full() -> bool:
+    """Whether standard output takes not even the end of a line."""
+    try:
+        os.write(sys.__stdout__.fileno() if sys.__stdout__ else 1, b"\n")
+    except OSError as error:
+        return error.errno in _FULL
+    return False
+
+
+def _check_files() -> None:
+    """OSError if fewer files may be open than a run needs, and the limit cannot be raised."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < _OPEN_FILES:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
 
 
 def _try(folder: Path) -> None:

@@ -178,6 +178,7 @@ def make_book(
     machine, and each page shows the best run at hand (see `choice`).
     """
     with batch.lock(project):
+        book.check(project)
         size = profile or get_profile(project.notebooks, "smoke")
         runs = [keys.resolve_run(project, paper, size, 0) for paper in project.papers()]
         report(f"step 1 of 3: run the notebooks at {size.name}, {jobs} at a time")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
@@ -25,8 +25,17 @@ ENOUGH_POWER = 0.8
 
 
 def _day(raw: Any) -> Any:
-    """A date that YAML has recognised, as it was written."""
-    return raw.isoformat() if isinstance(raw, date) else raw
+    """A date as it was written, whether or not YAML has recognised it; empty for none."""
+    if isinstance(raw, datetime):
+        raise ValueError(f"{raw.isoformat()} has a time of day; write the day alone")
+    if isinstance(raw, date):
+        return raw.isoformat()
+    if isinstance(raw, str) and raw:
+        try:
+            date.fromisoformat(raw)
+        except ValueError:
+            raise ValueError(f"{raw!r} is no day; write one such as 2026-11-25") from None
+    return raw
 
 
 Day = Annotated[str, BeforeValidator(_day)]

@@ -87,6 +87,12 @@ DAMAGED = {
     "tags that are no list": ("tags: [parameters]", b"tags: parameters", "not of type 'array'"),
     "tags that do not end": ("tags: [parameters]", b"tags: [parameters", "Invalid YAML"),
     "no tag": (":tags: [parameters]\n", b"", "has 0 cells tagged `parameters`"),
+    "another language": (
+        HEAD,
+        b"kernelspec: {display_name: R, language: R, name: ir}",
+        "are written in R; the book",
+    ),
+    "cells of another language": ("ipython3", b"julia", "are written in julia; the book runs"),
     "two parameters cells": (
         "```{code-cell} ipython3\nimport time",
         b"```{code-cell} ipython3\n:tags: [parameters]\n\nimport time",

@@ -257,3 +257,43 @@ def test_a_run_needs_none_of_the_standard_streams(toy, closed):
     command = f"exec {shlex.join(words)} {closed}"
     done = subprocess.run(["sh", "-c", command], env=environment, check=False)
     assert done.returncode == 0 and len(list(toy.runs.rglob("record.json"))) == 1
+
+
+def shell(toy, command):
+    environment = {**os.environ, "ROBUSTNB_ROOT": str(toy.root), "ROBUSTNB_BUILD": str(toy.build)}
+    script = command.format(shlex.join([sys.executable, "-m", "robustnb.reproduce.main"]))
+    words = ["sh", "-c", script]
+    return subprocess.run(words, env=environment, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("words", ["list", "--help", "claims toy2020"])
+def test_an_output_that_takes_no_more_is_told_as_that(toy, words):
+    done = shell(toy, f"{{}} {words} > /dev/full")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "no space left where standard output goes; free some there, or send it" in done.stderr
+
+
+def test_a_limit_on_open_files_is_raised_or_told_before_a_kernel_starts(toy):
+    done = shell(toy, "ulimit -n 20; {} run toy2020 --profile smoke")
+    assert done.returncode == 5 and "raise the limit (ulimit -n 1024" in done.stderr
+    assert not list(toy.runs.rglob("*.json"))
+    done = shell(toy, "ulimit -Sn 20; {} run toy2020 --profile smoke")
+    assert done.returncode == 0 and len(list(toy.runs.rglob("record.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("_toc.yml", "_toc.yml: not readable as YAML"),
+        ("book/parts.yml", "parts.yml: not readable as YAML"),
+        ("notebooks/claims/toy2020.yaml", "toy2020.yaml: not readable as YAML"),
+    ],
+)
+def test_a_damaged_file_of_the_book_is_named_before_a_run(toy, robustnb, file, told):
+    for name in ("_config.yml", "_toc.yml"):
+        (toy.root / name).write_text("{}")
+    (toy.root / file).write_text("[")
+    code, _, err = robustnb("book", "--profile", "smoke")
+    assert code == 2 and told in err and err.count("\n") == 1
+    assert not toy.runs.exists()

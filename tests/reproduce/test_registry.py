@@ -228,7 +228,18 @@ def test_what_is_wrong_is_one_line_with_file_place_and_value(tmp_path, part, mes
         ({"claims": [1]}, "toy2020.yaml: claims: expected a mapping, got list"),
         ({"claims": {"C1": "x"}}, "toy2020.yaml: claims.C1: expected a mapping, got str"),
         ({"registered": {"digest": {}}}, "toy2020.yaml: registered: unknown key 'digest'"),
-        ({"amendments": [{"date": "x"}]}, "toy2020.yaml: amendments[0]: part is missing; add it"),
+        (
+            {"amendments": [{"date": "2026-01-02"}]},
+            "toy2020.yaml: amendments[0]: part is missing; add it",
+        ),
+        (
+            {"registered": {"date": "soon"}},
+            "toy2020.yaml: registered.date: 'soon' is no day; write",
+        ),
+        (
+            {"registered": {"date": "2026-13-01"}},
+            "toy2020.yaml: registered.date: '2026-13-01' is no",
+        ),
         ({"settings": {"s": {"rows": [{}]}}}, "toy2020.yaml: settings.s: title is missing"),
     ],
 )
