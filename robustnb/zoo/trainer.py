@@ -53,6 +53,8 @@ def train(
     An interrupted training goes on after its last epoch. `max_batches` cuts each epoch short, to
     try the recipe. What `origin()` says, such as the commit, enters the record, which is that of
     `robustnb.training.train_or_load` with the epochs, the kept one and the data under "history".
+    Its code is part of the store's key, so what `robustnb zoo train` made is found by that command
+    alone.
     Raises UsageError for another name, DataError if the data set cannot be had.
     """
     recipe = find(name).recipe
