@@ -68,6 +68,7 @@ CUT = {
         "device": "cpu", "instances": 50, "shrink": 4, "widen": 1, "layers": 1, "growth": 2,
         "train_size": 40, "epochs": 1, "batch_size": 20, "pool_size": 100, "attack_size": 4,
         "steps": 2, "photo_side": 96, "judge_side": 96, "photo_pool": 20, "photo_size": 2,
+        "more": '["resnet18", "densenet121"]',
     },
 }  # fmt: skip
 
