@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy(
         "eval_mode": "robustnb.models.modes",
         "parameter_count": "robustnb.models.layers",
         "resnet18": "robustnb.models.resnets",
+        "small_image_net": "robustnb.models.torchvision_nets",
         "training": "robustnb.models.modes",
         "use_layout": "robustnb.models.layout",
         "wide_resnet": "robustnb.models.resnets",

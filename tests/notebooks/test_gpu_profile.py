@@ -61,12 +61,14 @@ CUT = {
         "head_updates": 2, "study_updates": 2, "tune_updates": 2, "batch_size": 4, "steps": 2,
         "counts": "[0, 1, 10]", "hidden": 8, "weights": "[0.0, 0.01]", "few": "[2, 3]",
         "test_size": 4, "attack_size": 2, "audit_size": 2, "paper_steps": 2, "strong_steps": 2,
-        "strong_targets": 1, "strong_queries": 2, "shift_steps": 2,
+        "strong_targets": 1, "strong_queries": 2, "shift_steps": 2, "picture_side": 32,
+        "picture_train": 20, "picture_size": 2,
     },
     "wu2020": {
         "device": "cpu", "instances": 50, "shrink": 4, "widen": 1, "layers": 1, "growth": 2,
         "train_size": 40, "epochs": 1, "batch_size": 20, "pool_size": 100, "attack_size": 4,
         "steps": 2, "photo_side": 96, "judge_side": 96, "photo_pool": 20, "photo_size": 2,
+        "more": '["resnet18", "densenet121"]',
     },
 }  # fmt: skip
 
