@@ -54,6 +54,8 @@ class AnswerCache:
                 found.update(rows.fetchall())
         except sqlite3.Error as error:
             raise self._error(error) from None
+        if any(type(label) is not int for label in found.values()):
+            raise self._error(ValueError("it holds labels that are no integers"))
         return found
 
     def put(self, answers: Iterable[tuple[bytes, int]]) -> None:

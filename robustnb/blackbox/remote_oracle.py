@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from robustnb.blackbox.oracle import check_answers, check_budget
 from robustnb.errors import RobustnbError
 from robustnb.progress import progress
 from robustnb.provenance import digest
-from robustnb.scalars import finite, whole
+from robustnb.scalars import finite, shown, whole
 
 _CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a later try may mend
@@ -59,6 +60,8 @@ class RemoteOracle:
         silence: float = 300.0,
     ) -> None:
         """Nothing is asked yet."""
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a text such as http://host/path, got {shown(url)}")
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise ValueError(f"url must begin with http:// or https:// and name a host, got {url}")
         self.url, self.adapter = url, adapter or Adapter()
@@ -78,6 +81,7 @@ class RemoteOracle:
         check_tensor("x", x)
         keys = keys_of(x)
         known = self._cache.get(keys)
+        self._check_range(known.values(), "the cache holds", "name another cache, or mend classes")
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
         rows = sorted(first.values())
         check_budget(self.queries, len(rows), self.budget)
@@ -104,15 +108,13 @@ class RemoteOracle:
         for attempt in range(self.retries + 1):
             asked_for = 0.0
             try:
-                response = self._session.post(
-                    self.url, json=question, headers=dict(self.adapter.headers),
-                    timeout=self.silence,
-                )  # fmt: skip
+                response = self._post(question)
             except _CUT as error:
                 trouble = _words_of(error)
-            except requests.RequestException as error:
-                raise self._error(_words_of(error), "check the URL") from None
             else:
+                if response.is_redirect:
+                    place = _short(response.headers["Location"])
+                    raise self._error(f"it sends on to {place}", "give that URL if you trust it")
                 if response.ok:
                     return self._read(response, len(x))
                 trouble = f"it answered {response.status_code}: {_short(response.text)}"
@@ -125,6 +127,24 @@ class RemoteOracle:
             f"{trouble} (tried {self.retries + 1} times)", "see whether the service still runs"
         )
 
+    def _post(self, question: Any) -> requests.Response:
+        """One answer; RemoteError at once for what no later try mends."""
+        try:
+            return self._session.post(
+                self.url, json=question, headers=dict(self.adapter.headers),
+                timeout=self.silence, allow_redirects=False,
+            )  # fmt: skip
+        except requests.exceptions.InvalidJSONError as error:
+            advice = "pass finite examples, or mend the adapter"
+            raise self._error(f"the question is no JSON ({_short(str(error))})", advice) from None
+        except _CUT as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise
+            advice = "check the name of the host, and who signed its certificate"
+            raise self._error("its certificate is not trusted", advice) from None
+        except (requests.RequestException, ValueError) as error:
+            raise self._error(_words_of(error), "check the URL and the headers") from None
+
     def _read(self, response: requests.Response, count: int) -> Tensor:
         try:
             labels = check_answers(self.adapter.response(response.json()), count)
@@ -134,13 +154,15 @@ class RemoteOracle:
                 f"{_short(str(error))}); it begins {_short(response.text)!r}",
                 "mend the adapter",
             ) from None
-        least, most = int(labels.min()), int(labels.max())
+        self._check_range(labels.tolist(), "it answered", "mend the adapter or classes")
+        return labels
+
+    def _check_range(self, labels: Collection[int], whose: str, advice: str) -> None:
+        least, most = min(labels, default=0), max(labels, default=0)
         if least < 0 or (self.classes is not None and most >= self.classes):
             raise self._error(
-                f"it answered labels from {least} to {most}, and classes is {self.classes}",
-                "mend the adapter or classes",
+                f"{whose} labels from {least} to {most}, and classes is {self.classes}", advice
             )
-        return labels
 
     def _error(self, what: str, advice: str) -> RemoteError:
         return RemoteError(

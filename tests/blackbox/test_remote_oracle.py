@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import requests
 import torch
 from sklearn.tree import DecisionTreeClassifier
 
@@ -252,3 +255,73 @@ def test_a_cache_that_could_not_write_can_write_later(tmp_path):
         cache.put([(b"one", 1), (b"two", [])])  # no value that SQLite takes
     cache.put([(b"three", 3)])
     assert cache.get([b"one", b"two", b"three"]) == {b"three": 3}
+
+
+def halfway(answer):
+    """Good for the first request, then `answer`, then good again."""
+    return lambda images, count, _headers: answer if count == 2 else good(images)
+
+
+def fails_then_goes_on(url, words, x, **settings):
+    oracle = RemoteOracle(url, batch_size=2, pause=0.001, **settings)
+    with pytest.raises(RemoteError, match=words) as told:
+        oracle(x)
+    assert oracle.queries == 2 and "2 answers of it are kept" in str(told.value)
+    assert torch.equal(oracle(x), truth(x)) and oracle.queries == len(x)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_images_go_to_no_other_host_than_the_one_that_was_named(broken, status):
+    other, asked_there = broken(lambda images, *_: good(images))
+    url, asked = broken(halfway((status, {}, {"Location": other})))
+    fails_then_goes_on(url, f"sends on to {other}.*give that URL", examples(6))
+    assert asked == [2, 2, 2, 2] and asked_there == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_at_once(monkeypatch):
+    tries = []
+
+    def refuse(*_args, **_settings):
+        tries.append(1)
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+
+    oracle = RemoteOracle("https://127.0.0.1:9/x")
+    monkeypatch.setattr(oracle._session, "post", refuse)
+    with pytest.raises(RemoteError, match=r"certificate is not trusted.*who signed"):
+        oracle(examples(2))
+    assert tries == [1]
+
+
+def test_a_question_that_is_no_json_is_not_blamed_on_the_connection(broken):
+    url, asked = broken(lambda images, *_: good(images))
+    with pytest.raises(RemoteError, match=r"the question is no JSON.*finite examples"):
+        RemoteOracle(url)(torch.full((2, 4), float("nan")))
+    assert asked == []
+
+
+def test_a_host_that_can_be_none_is_told():
+    with pytest.raises(RemoteError, match="check the URL"):
+        RemoteOracle("http://a..b/x")(examples(1))
+    with pytest.raises(TypeError, match="url must be a text"):
+        RemoteOracle(3)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"), [("9", "labels from 9 to 9"), ("'a'", "no integers"), ("NULL", "no integ")]
+)
+def test_a_label_that_no_service_gave_is_not_taken_from_the_file(broken, tmp_path, label, words):
+    url, _ = broken(lambda images, *_: good(images))
+    path, x = tmp_path / "answers", examples(3)
+    RemoteOracle(url, classes=3, cache=path)(x)
+    with closing(sqlite3.connect(path)) as file:
+        file.execute(f"UPDATE answers SET label = {label}")
+        file.commit()
+    with pytest.raises(RobustnbError, match=words):
+        RemoteOracle(url, classes=3, cache=path)(x)
+
+
+def test_a_proxy_of_the_environment_does_not_stand_before_loopback(broken, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    url, _ = broken(lambda images, *_: good(images))
+    assert torch.equal(RemoteOracle(url, retries=0)(examples(3)), truth(examples(3)))
