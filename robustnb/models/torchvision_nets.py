@@ -32,11 +32,16 @@ def small_image_net(
     classes, in_channels = whole("classes", classes), whole("in_channels", in_channels)
     with on_meta():
         net: nn.Module = get_model(name, num_classes=classes)
-        stem = net.conv1 if isinstance(net, ResNet) else net.features.conv0
-        small = nn.Conv2d(in_channels, stem.out_channels, 3, 1, 1, bias=False)
         if isinstance(net, ResNet):
-            net.conv1, net.maxpool = small, nn.Identity()
+            net.conv1, net.maxpool = _stem(net.conv1, in_channels), nn.Identity()
         elif isinstance(net, DenseNet):
-            net.features.conv0, net.features.pool0 = small, nn.Identity()
+            first = net.features.get_submodule("conv0")
+            net.features.conv0, net.features.pool0 = _stem(first, in_channels), nn.Identity()
     materialise(net, generator=generator, channels_last=False)
     return net
+
+
+def _stem(first: nn.Module, in_channels: int) -> nn.Conv2d:
+    """A 3 x 3 convolution with as many filters as a network's own first one."""
+    assert isinstance(first, nn.Conv2d)
+    return nn.Conv2d(in_channels, first.out_channels, 3, 1, 1, bias=False)
