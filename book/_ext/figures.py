@@ -14,6 +14,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PANELS = "rnb-panels-2"
+CHART = ("rnb-chart", "rnb-panels-1")
 
 
 class panels(nodes.General, nodes.Element):
@@ -26,6 +27,22 @@ def visit_panels(self: Any, node: panels) -> None:
 
 def depart_panels(self: Any, node: panels) -> None:
     self.body.append("</div>")
+
+
+class TellGlued(SphinxPostTransform):
+    """Gives a glued picture the form that myst-nb loses: its `:figclass:`, else one panel's."""
+
+    default_priority = 5
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        if not self.env.docname.startswith("book/papers/"):
+            return
+        for figure in self.document.findall(nodes.figure):
+            for image in figure.findall(nodes.image):
+                if not image["classes"]:
+                    told = [name for name in figure["classes"] if name.startswith("rnb-")]
+                    image["classes"] = told or list(CHART)
 
 
 class PairPanels(SphinxPostTransform):
@@ -67,6 +84,7 @@ def number_by_page(_app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(panels, html=(visit_panels, depart_panels))
+    app.add_post_transform(TellGlued)
     app.add_post_transform(PairPanels)
     app.connect("env-get-updated", number_by_page, priority=900)  # after Sphinx has counted
     return {"parallel_read_safe": True, "parallel_write_safe": True}

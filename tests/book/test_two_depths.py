@@ -115,6 +115,13 @@ def test_every_figure_says_what_it_shows(article: Tag) -> None:
     assert all(svg.get("aria-label", "").strip() for svg in article.select("svg[role=img]"))
 
 
+def test_every_picture_of_a_run_says_whether_it_turns_with_the_theme(article: Tag) -> None:
+    pictures = article.select("figure img[src*='_images/']")
+    assert pictures
+    for picture in pictures:
+        assert {"rnb-chart", "rnb-images"} & set(picture.get("class", [])), picture["src"]
+
+
 def test_two_panels_stand_one_above_the_other_on_a_telephone(opened: Any) -> None:
     tab = opened(PHONE)
     tab.locator("button.rnb-unfold").click()
