@@ -20,20 +20,20 @@ from measure import circumstances, interleaved, medians
 
 from robustnb.theory.carmon2019 import Regime, self_trained_law, simulate_self_training
 
-FACTOR = 288  # unlabeled points in units of n0 k, as the theorem asks for
+FACTOR = 288  # unlabelled points in units of n0 k, as the theorem asks for
 RESULTS = Path(__file__).parent / "results" / "selftraining.json"
 
 
 def sized(d: int, n0: int, eps: float, factor: float) -> tuple[Regime, int]:
-    """A regime, and `factor` n0 k unlabeled points in it."""
+    """A regime, and `factor` n0 k unlabelled points in it."""
     regime = Regime(d=d, n0=n0, eps=eps)
     return regime, math.ceil(factor * n0 * regime.strength)
 
 
-def law(regime: Regime, unlabeled: int, draws: int) -> None:
+def law(regime: Regime, unlabelled: int, draws: int) -> None:
     """Training sets by the law, with n0 labels."""
     rng = np.random.default_rng(0)
-    self_trained_law(rng, regime, n=regime.n0, unlabeled=unlabeled, draws=draws)
+    self_trained_law(rng, regime, n=regime.n0, unlabelled=unlabelled, draws=draws)
 
 
 def peak_mb(job: Callable[[], None]) -> float:
@@ -61,13 +61,13 @@ def speed(repeats: int, draws: int) -> list[dict[str, object]]:
 
 def agree(d: int, draws: int) -> dict[str, object]:
     """Standard errors between the law's and the full simulation's means; both cosines."""
-    regime, unlabeled = sized(d, 4, 0.5, 2)
+    regime, unlabelled = sized(d, 4, 0.5, 2)
     rng, other = np.random.default_rng((1, d)), np.random.default_rng((2, d))
-    short = self_trained_law(rng, regime, n=4, unlabeled=unlabeled, draws=draws)
+    short = self_trained_law(rng, regime, n=4, unlabelled=unlabelled, draws=draws)
     full = simulate_self_training(
-        other, np.ones(d), sigma=regime.sigma, n=4, unlabeled=unlabeled, draws=draws
+        other, np.ones(d), sigma=regime.sigma, n=4, unlabelled=unlabelled, draws=draws
     )
-    found: dict[str, object] = {"d": d, "unlabeled": unlabeled, "draws": draws}
+    found: dict[str, object] = {"d": d, "unlabelled": unlabelled, "draws": draws}
     for name in ("first", "agreement", "pull", "cosine"):
         a, b = getattr(short, name), getattr(full, name)
         error = math.hypot(a.std(ddof=1), b.std(ddof=1)) / math.sqrt(draws)

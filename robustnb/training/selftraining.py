@@ -70,9 +70,9 @@ def corrupt_labels(
 
 
 def implied_weight(n: int, n_tilde: int, *, fraction: float = 0.5) -> float:
-    """The weight w of an unlabeled image in Meta-Algorithm 1 that mixed batches amount to.
+    """The weight w of an unlabelled image in Meta-Algorithm 1 that mixed batches amount to.
 
-    A share `fraction` of every batch comes from the n_tilde unlabeled images, the rest from the
+    A share `fraction` of every batch comes from the n_tilde unlabelled images, the rest from the
     n labelled ones: w = fraction / (1 - fraction) n / n_tilde.
 
     >>> implied_weight(50_000, 500_000)
@@ -131,7 +131,7 @@ def self_training_loss(
 ) -> Tensor:
     """The loss of `self_training`: `objective` on x and as many drawn images as `fraction` asks.
 
-    Unlabeled images are drawn with replacement, so that any number of them serves any number of
+    Unlabelled images are drawn with replacement, so that any number of them serves any number of
     labelled ones. All are shuffled together and pass as one batch, as batch norm requires.
     """
     place = check_generator(generator, needed="self-training draws images")
@@ -165,7 +165,7 @@ def _check_fraction(fraction: float) -> float:
     fraction = real("fraction", fraction)
     if not 0 <= fraction < 1:
         raise ValueError(
-            f"fraction must lie in [0, 1), the unlabeled share of a batch, got {fraction}; 0.5 is "
+            f"fraction must lie in [0, 1), the unlabelled share of a batch, got {fraction}; 0.5 is "
             "half and half"
         )
     return fraction

@@ -26,7 +26,7 @@ LAWS = {
     ),
     "self-training": lambda rng, f, i: (
         carmon2019.self_trained_law(
-            rng, carmon2019.Regime(i(100), f(2), f(0.25)), n=i(4), unlabeled=i(5), draws=i(2)
+            rng, carmon2019.Regime(i(100), f(2), f(0.25)), n=i(4), unlabelled=i(5), draws=i(2)
         ).cosine
     ),
     "features": lambda rng, f, i: tsipras2019.DataModel(f(0.75), i(4), f(0.5)).sample(rng, i(3))[0],

@@ -79,7 +79,7 @@ def test_a_fraction_of_zero_is_the_objective_itself(small: SimpleNamespace) -> N
 def test_on_average_it_is_the_weighted_sum_of_the_meta_algorithm(
     small: SimpleNamespace, fraction: float
 ) -> None:
-    """E loss = (sum over labelled + w sum over unlabeled) / (n + w n_tilde), exact twin."""
+    """E loss = (sum over labelled + w sum over unlabelled) / (n + w n_tilde), exact twin."""
     x, y = small.batch(12)
     images, labels = pool(5)
     net = small.smooth()
@@ -88,12 +88,12 @@ def test_on_average_it_is_the_weighted_sum_of_the_meta_algorithm(
     with torch.no_grad():
         losses = torch.stack([objective(net, x, y, draw) for _ in range(4000)])
         labelled = F.cross_entropy(net(x), y, reduction="sum")
-        unlabeled = F.cross_entropy(net(images.double() / 255), labels, reduction="sum")
+        unlabelled = F.cross_entropy(net(images.double() / 255), labels, reduction="sum")
     w = implied_weight(len(y), len(labels), fraction=fraction)
-    exact = (labelled + w * unlabeled) / (len(y) + w * len(labels))
+    exact = (labelled + w * unlabelled) / (len(y) + w * len(labels))
     error = float(losses.std() / len(losses) ** 0.5)
     assert abs(float(losses.mean() - exact)) < 4 * error
-    unweighted = (labelled + unlabeled) / (len(y) + len(labels))
+    unweighted = (labelled + unlabelled) / (len(y) + len(labels))
     assert abs(float(losses.mean() - unweighted)) > 8 * error
 
 

@@ -106,7 +106,7 @@ class Regime:
         """Proposition 1's 4 n0 k labels for a robust error <= 1e-3."""
         return 4 * self.n0 * self.strength
 
-    def enough_unlabeled(self, *, relevant: float = 1.0) -> float:
+    def enough_unlabelled(self, *, relevant: float = 1.0) -> float:
         """Theorem 2's 288 n0 k points beside n0 labels; over relevant^2 if few are relevant."""
         return float(theorem2_factor()) * self.n0 * self.strength / relevant**2
 
@@ -171,11 +171,11 @@ def theorem2_factor(*, agreement: Fraction = Fraction(1, 6), cross: int = 2) -> 
     return 4 * cross / Fraction(agreement) ** 2
 
 
-def agreement_miss(unlabeled: float, *, mean: float = 1 / 3, floor: float = 1 / 6) -> float:
-    """Hoeffding: Pr[mean of `unlabeled` signs of expectation >= `mean` falls below `floor`]."""
+def agreement_miss(unlabelled: float, *, mean: float = 1 / 3, floor: float = 1 / 6) -> float:
+    """Hoeffding: Pr[mean of `unlabelled` signs of expectation >= `mean` falls below `floor`]."""
     if not floor <= mean:
         raise ValueError(f"floor must not exceed mean, got {floor} and {mean}")
-    return math.exp(-unlabeled * (mean - floor) ** 2 / 2)
+    return math.exp(-unlabelled * (mean - floor) ** 2 / 2)
 
 
 def pseudo_label_moments(margin: ArrayLike, *, relevant: float = 1.0) -> tuple[Array, Array]:
@@ -209,20 +209,20 @@ def self_trained_law(
     regime: Regime,
     *,
     n: float,
-    unlabeled: int,
+    unlabelled: int,
     draws: int,
     relevant: float = 1.0,
 ) -> SelfTrained:
     """Exact law of self-training from a few scalars a draw; memory and time do not grow with d.
 
-    final = agreement mu + sigma pull u + sigma / sqrt(unlabeled) z with z normal across u.
+    final = agreement mu + sigma pull u + sigma / sqrt(unlabelled) z with z normal across u.
     share is not drawn but set to 1, its largest value: `Regime.error` is then an upper bound.
     """
-    n, unlabeled, draws, relevant = _check(n, unlabeled, draws, relevant, rng)
+    n, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
     d, sigma = regime.d, regime.sigma
     first = fixed_law(rng, d=d, draws=draws).cosine(n=n, sigma=sigma)
-    agreement, pull = _votes(rng, regime.margin(first), unlabeled, relevant)
-    noise = sigma / math.sqrt(unlabeled)
+    agreement, pull = _votes(rng, regime.margin(first), unlabelled, relevant)
+    noise = sigma / math.sqrt(unlabelled)
     along, across = first * math.sqrt(d), np.sqrt(d * np.maximum(1 - first**2, 0))
     toward = rng.standard_normal(draws)  # z along the part of mu across u
     rest = rng.chisquare(d - 2, draws) if d > 2 else np.zeros(draws)
@@ -235,10 +235,10 @@ def self_trained_law(
 
 
 def _votes(
-    rng: np.random.Generator, margin: Array, unlabeled: int, relevant: float
+    rng: np.random.Generator, margin: Array, unlabelled: int, relevant: float
 ) -> tuple[Array, Array]:
     """(agreement, pull) for each margin, from every point's noise g_u along u."""
-    useful = round(relevant * unlabeled)
+    useful = round(relevant * unlabelled)
     agreement, pull = np.zeros(len(margin)), np.zeros(len(margin))
     for i, m in enumerate(margin):
         for size in _chunks(useful):
@@ -246,9 +246,9 @@ def _votes(
             label = np.where(m + g >= 0, 1.0, -1.0)  # times the true label
             agreement[i] += label.sum()
             pull[i] += label @ g
-        for size in _chunks(unlabeled - useful):
+        for size in _chunks(unlabelled - useful):
             pull[i] += np.abs(rng.standard_normal(size)).sum()  # the label is g_u's own sign
-    return agreement / unlabeled, pull / unlabeled
+    return agreement / unlabelled, pull / unlabelled
 
 
 def streamed_averaging(
@@ -269,7 +269,7 @@ def streamed_self_training(
     regime: Regime,
     *,
     n: float,
-    unlabeled: int,
+    unlabelled: int,
     draws: int,
     relevant: float = 1.0,
 ) -> SelfTrained:
@@ -278,9 +278,9 @@ def streamed_self_training(
     Time grows with d, memory does not: the same noise is drawn twice, first for the labelled
     average and its overlap with the later noise, then for the final one.
     """
-    n, unlabeled, draws, relevant = _check(n, unlabeled, draws, relevant, rng)
+    n, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
     sigma, votes_rng = regime.sigma, rng.spawn(1)[0]
-    scale, noise = sigma / math.sqrt(n), sigma / math.sqrt(unlabeled)
+    scale, noise = sigma / math.sqrt(n), sigma / math.sqrt(unlabelled)
     begin, overlap, sums = np.zeros((draws, 3)), np.zeros(draws), np.zeros((draws, 3))
     agreement, pull = np.zeros(draws), np.zeros(draws)
     for i in range(draws):
@@ -289,7 +289,7 @@ def streamed_self_training(
             overlap[i] += (1 + scale * g) @ z
         length = math.sqrt(begin[i, 1])
         margin = np.array([begin[i, 0] / (sigma * length)])
-        (agreement[i],), (pull[i],) = _votes(votes_rng, margin, unlabeled, relevant)
+        (agreement[i],), (pull[i],) = _votes(votes_rng, margin, unlabelled, relevant)
         # noise * z has a part along u, which sigma * pull replaces.
         weight = sigma * pull[i] - noise * overlap[i] / length
         for g, z in _pairs(rng, regime.d):
@@ -304,23 +304,23 @@ def simulate_self_training(
     *,
     sigma: float,
     n: int,
-    unlabeled: int,
+    unlabelled: int,
     draws: int,
     relevant: float = 1.0,
 ) -> SelfTrained:
     """Self-training with every point drawn in full dimension: the oracle of the laws. mu: (d,)."""
     n, sigma = whole("n", n), finite("sigma", sigma, above=0)
-    _, unlabeled, draws, relevant = _check(n, unlabeled, draws, relevant, rng)
-    useful, root = np.arange(unlabeled) < round(relevant * unlabeled), math.sqrt(mu.size)
+    _, unlabelled, draws, relevant = _check(n, unlabelled, draws, relevant, rng)
+    useful, root = np.arange(unlabelled) < round(relevant * unlabelled), math.sqrt(mu.size)
     rows = []
     for _ in range(draws):
-        y, y_later = (rng.choice([-1.0, 1.0], size=(m, 1)) for m in (n, unlabeled))
+        y, y_later = (rng.choice([-1.0, 1.0], size=(m, 1)) for m in (n, unlabelled))
         x = y * mu + sigma * rng.standard_normal((n, mu.size))
         theta = (y * x).mean(axis=0)
-        noise = rng.standard_normal((unlabeled, mu.size))
+        noise = rng.standard_normal((unlabelled, mu.size))
         later = useful[:, None] * y_later * mu + sigma * noise
         label = np.where(later @ theta >= 0, 1.0, -1.0)
-        final, u = label @ later / unlabeled, theta / np.linalg.norm(theta)
+        final, u = label @ later / unlabelled, theta / np.linalg.norm(theta)
         length = np.linalg.norm(final)
         agreement, pull = (label * y_later[:, 0] * useful).mean(), (label * (noise @ u)).mean()
         cosine, share = final @ mu / (root * length), np.abs(final).sum() / (root * length)
@@ -352,11 +352,11 @@ def _shape(sums: Array, d: int) -> tuple[Array, Array]:
 
 
 def _check(
-    n: float, unlabeled: int, draws: int, relevant: float, rng: np.random.Generator
+    n: float, unlabelled: int, draws: int, relevant: float, rng: np.random.Generator
 ) -> tuple[float, int, int, float]:
     """All four as plain numbers; ValueError for what is no size or share."""
     check_rng(rng)
     n, relevant = finite("n", n, above=0), real("relevant", relevant)
     if not 0 <= relevant <= 1:
         raise ValueError(f"need relevant in [0, 1], a share, got {relevant}")
-    return n, whole("unlabeled", unlabeled), whole("draws", draws), relevant
+    return n, whole("unlabelled", unlabelled), whole("draws", draws), relevant

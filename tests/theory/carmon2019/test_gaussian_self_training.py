@@ -91,8 +91,8 @@ def test_theorem_1_is_the_corollary_of_schmidt_in_this_regime() -> None:
 
 def test_the_sizes_of_the_reference_regime() -> None:
     assert (LARGE.strength, LARGE.enough_labels) == pytest.approx((125, 2000))
-    assert LARGE.enough_unlabeled() == pytest.approx(144_000)
-    assert LARGE.enough_unlabeled(relevant=0.5) == pytest.approx(4 * 144_000)
+    assert LARGE.enough_unlabelled() == pytest.approx(144_000)
+    assert LARGE.enough_unlabelled(relevant=0.5) == pytest.approx(4 * 144_000)
     assert LARGE.sigma**2 / 10**6 == pytest.approx(math.sqrt(LARGE.n0 / LARGE.d))
 
 
@@ -181,15 +181,15 @@ def test_the_exact_share_gives_the_reference_errors() -> None:
 
 @pytest.mark.parametrize(("times", "bound"), [(2, 0.943), (4, 0.0860)])
 def test_the_scalar_law_has_the_reference_errors(times, bound) -> None:
-    unlabeled = round(times * LARGE.n0 * LARGE.strength)
-    law = theory.self_trained_law(rng(9), LARGE, n=4, unlabeled=unlabeled, draws=2000)
+    unlabelled = round(times * LARGE.n0 * LARGE.strength)
+    law = theory.self_trained_law(rng(9), LARGE, n=4, unlabelled=unlabelled, draws=2000)
     # The reference is a mean of 20 draws.
     within = 5 * LARGE.error(law.cosine).std() / math.sqrt(20)
     assert LARGE.error(law.cosine).mean() == pytest.approx(bound, abs=within)
 
 
 def test_after_self_training_the_share_is_that_of_a_folded_normal() -> None:
-    found = theory.streamed_self_training(rng(10), LARGE, n=4, unlabeled=2000, draws=4)
+    found = theory.streamed_self_training(rng(10), LARGE, n=4, unlabelled=2000, draws=4)
     mean, noise = found.agreement, LARGE.sigma / math.sqrt(2000)
     folded = [st.foldnorm.mean(m / noise, scale=noise) for m in mean]
     assert found.share == pytest.approx(folded / np.hypot(mean, noise), rel=5e-3)
@@ -199,8 +199,8 @@ def test_after_self_training_the_share_is_that_of_a_folded_normal() -> None:
 
 
 def test_theorem_2_holds_with_room_to_spare_in_the_reference_regime() -> None:
-    unlabeled = round(LARGE.enough_unlabeled())
-    found = theory.self_trained_law(rng(11), LARGE, n=4, unlabeled=unlabeled, draws=20)
+    unlabelled = round(LARGE.enough_unlabelled())
+    found = theory.self_trained_law(rng(11), LARGE, n=4, unlabelled=unlabelled, draws=20)
     assert LARGE.error(found.cosine).mean() < 1e-20
     assert found.agreement.min() > 1 / 6
 
@@ -208,16 +208,18 @@ def test_theorem_2_holds_with_room_to_spare_in_the_reference_regime() -> None:
 def test_irrelevant_points_cost_one_over_the_square_of_the_relevant_share() -> None:
     errors = []
     for relevant in (1.0, 0.5, 0.25):
-        unlabeled = round(5 * LARGE.n0 * LARGE.strength / relevant**2)
+        unlabelled = round(5 * LARGE.n0 * LARGE.strength / relevant**2)
         found = theory.self_trained_law(
-            rng(12), LARGE, n=4, unlabeled=unlabeled, draws=600, relevant=relevant
+            rng(12), LARGE, n=4, unlabelled=unlabelled, draws=600, relevant=relevant
         )
         errors.append(LARGE.error(found.cosine))
     for other in errors[1:]:
         spread = math.hypot(errors[0].std(), other.std()) / math.sqrt(600)
         assert abs(errors[0].mean() - other.mean()) < 4 * spread + 0.1 * errors[0].mean()
     linear = round(5 * LARGE.n0 * LARGE.strength / 0.25)
-    found = theory.self_trained_law(rng(13), LARGE, n=4, unlabeled=linear, draws=200, relevant=0.25)
+    found = theory.self_trained_law(
+        rng(13), LARGE, n=4, unlabelled=linear, draws=200, relevant=0.25
+    )
     assert LARGE.error(found.cosine).mean() > 5 * errors[0].mean()  # 1 / relevant is not enough
 
 
@@ -228,7 +230,7 @@ def test_irrelevant_points_cost_one_over_the_square_of_the_relevant_share() -> N
     ("d", "draws", "relevant"), [(1000, 250, 1), (1000, 250, 0.4), (8000, 40, 1)]
 )
 def test_the_laws_of_self_training_are_those_of_the_full_simulation(d, draws, relevant) -> None:
-    regime, sizes = theory.Regime(d=d, n0=4, eps=0.3), {"n": 4, "unlabeled": 60}
+    regime, sizes = theory.Regime(d=d, n0=4, eps=0.3), {"n": 4, "unlabelled": 60}
     full = theory.simulate_self_training(
         rng(14), np.ones(d), sigma=regime.sigma, draws=draws, relevant=relevant, **sizes
     )
@@ -246,7 +248,7 @@ def test_the_laws_of_self_training_are_those_of_the_full_simulation(d, draws, re
 @pytest.mark.parametrize("relevant", [1.0, 0.5])
 def test_the_laws_are_exact_in_three_dimensions_as_well(relevant) -> None:
     regime = theory.Regime(d=3, n0=2, eps=0.3)
-    sizes = {"n": 2, "unlabeled": 6, "draws": 4000, "relevant": relevant}
+    sizes = {"n": 2, "unlabelled": 6, "draws": 4000, "relevant": relevant}
     full = theory.simulate_self_training(rng(24), np.ones(3), sigma=regime.sigma, **sizes)
     scalar = theory.self_trained_law(rng(25), regime, **sizes)
     stream = theory.streamed_self_training(rng(26), regime, **sizes)
@@ -260,7 +262,7 @@ def test_the_laws_are_exact_in_three_dimensions_as_well(relevant) -> None:
 
 def test_a_law_that_forgets_the_pull_is_told_apart() -> None:
     regime, mu = theory.Regime(d=100, n0=4, eps=0.3), np.ones(100)
-    sizes = {"n": 4, "unlabeled": 1000, "draws": 200}
+    sizes = {"n": 4, "unlabelled": 1000, "draws": 200}
     full = theory.simulate_self_training(rng(17), mu, sigma=regime.sigma, **sizes)
     law = theory.self_trained_law(rng(18), regime, **sizes)
     noise = regime.sigma * rng(19).standard_normal((200, 100)) / math.sqrt(1000)
@@ -279,7 +281,7 @@ def test_streamed_averaging_has_the_law_of_the_full_simulation() -> None:
 
 
 def test_blocks_of_coordinates_change_nothing(monkeypatch) -> None:
-    regime, sizes = theory.Regime(d=3000, n0=4, eps=0.3), {"n": 4, "unlabeled": 50, "draws": 3}
+    regime, sizes = theory.Regime(d=3000, n0=4, eps=0.3), {"n": 4, "unlabelled": 50, "draws": 3}
     whole = theory.streamed_averaging(rng(21), regime, n=4, draws=3)
     monkeypatch.setattr(theory, "_CHUNK", 257)
     for ours, theirs in zip(
@@ -295,8 +297,8 @@ def test_memory_does_not_grow_with_the_dimension() -> None:
     for d in (5 * 10**5, 2 * 10**6):
         regime = theory.Regime(d=d, n0=4, eps=0.5)
         tracemalloc.start()
-        theory.streamed_self_training(rng(23), regime, n=4, unlabeled=1000, draws=1)
-        theory.self_trained_law(rng(23), regime, n=4, unlabeled=1000, draws=1)
+        theory.streamed_self_training(rng(23), regime, n=4, unlabelled=1000, draws=1)
+        theory.self_trained_law(rng(23), regime, n=4, unlabelled=1000, draws=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
@@ -312,7 +314,7 @@ def test_memory_does_not_grow_with_the_dimension() -> None:
         (lambda: theory.agreement_miss(10, mean=0.1), "floor must not exceed"),
         (lambda: LARGE.margin_bound(1, t=1e6, s=1), "too large"),
         (
-            lambda: theory.self_trained_law(rng(0), LARGE, n=4, unlabeled=10, draws=1, relevant=2),
+            lambda: theory.self_trained_law(rng(0), LARGE, n=4, unlabelled=10, draws=1, relevant=2),
             "relevant in",
         ),
     ],
