@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from robustnb.reproduce.words import ESTIMATE, JUDGED, NOT_AT, NOT_RUN, RECALLED
 Json = Mapping[str, Any]
 _SIGNED = ("difference", "frontier", "max_step", "spearman")
 _BADGE = {"holds": "rnb-holds", "partly": "rnb-partly", "against": "rnb-against"}
+_TINY = 1e-7  # below it a plain number is written with a power of ten
 _QUIET = (NOT_RUN, NOT_AT, RECALLED, ESTIMATE)
 
 
@@ -37,9 +39,23 @@ def in_units(estimand: Json, scale: str, value: float) -> str:
     sign = "+" if signed and value >= 0 else "−" if value < 0 else ""
     size = abs(value)
     if scale != "percent" or "spearman" in estimand:
-        digits = ".2f" if size >= 0.1 or size == 0 else ".3f" if size >= 0.01 else ".3g"
-        return f"{sign}{size:{digits}}"
+        return f"{sign}{_plain(size)}"
+    if value < 0 and float(f"{100 * size:.1f}") == 0:
+        sign = ""  # no "−0.0"
     return f"{sign}{100 * size:.1f} {'points' if signed else '%'}"
+
+
+def _plain(size: float) -> str:
+    """A number from 0 up with two or three digits that count, in decimals as long as one can."""
+    if size >= 0.1 or size == 0:
+        return f"{size:.2f}"
+    if size >= 0.01:
+        return f"{size:.3f}"
+    if size >= 1e-4:
+        return f"{size:.3g}"
+    if size >= _TINY:
+        return f"{size:.{1 - math.floor(math.log10(size))}f}"
+    return f"{size:.2g}"
 
 
 def bounds(part: Json, interval: Json | None) -> str:

@@ -300,7 +300,7 @@ def settings_table(paper: Paper, name: str, parameters: Mapping[str, Any]) -> li
     rows = []
     for row in paper.settings[name].rows:
         try:
-            ours = row.ours.format_map(dict(parameters))
+            ours = row.ours.format_map({k: _readable(v) for k, v in parameters.items()})
         except KeyError as error:
             raise unknown(
                 f"parameter in {paper.id}.yaml, settings.{name}, row {row.what!r}",
@@ -311,3 +311,13 @@ def settings_table(paper: Paper, name: str, parameters: Mapping[str, Any]) -> li
             {"what": row.what, "paper": row.paper, "provenance": row.provenance, "ours": ours}
         )
     return rows
+
+
+def _readable(value: Any) -> Any:
+    """A list of numbers as people write one; any other value as it is."""
+    numbers = isinstance(value, list) and all(isinstance(x, int | float) for x in value)
+    return (
+        ", ".join(f"{x:.3g}" if isinstance(x, float) else str(x) for x in value)
+        if numbers
+        else value
+    )

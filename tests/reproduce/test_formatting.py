@@ -27,6 +27,9 @@ def part(estimand="difference", *, scale="percent", **extra):
         ("spearman", "plain", 0.98, "+0.98"),
         ("spearman", "percent", -1.0, "−1.00"),
         ("mean", "plain", 0.9996, "1.00"),
+        ("mean", "plain", -7.28e-05, "−0.000073"),
+        ("difference", "plain", 3.04e-9, "+3e-09"),
+        ("difference", "percent", -0.0004, "0.0 points"),
     ],
 )
 def test_a_quantity_has_the_sign_and_the_unit_of_its_estimand(estimand, scale, value, written):

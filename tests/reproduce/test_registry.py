@@ -384,6 +384,7 @@ def test_an_amendment_without_a_reason_is_refused(tmp_path):
 def test_our_side_of_the_settings_comes_from_the_parameters(tmp_path):
     paper = load_plain(tmp_path, registry(DIRECTION))
     assert settings_table(paper, "s", {"eps": 0.3})[0]["ours"] == "0.3"
+    assert settings_table(paper, "s", {"eps": [0.2, 4 / 255, 3]})[0]["ours"] == "0.2, 0.0157, 3"
     with pytest.raises(UsageError, match="eps"):
         settings_table(paper, "s", {"epsilon": 0.3})
 
