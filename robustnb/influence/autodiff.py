@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
 from robustnb.influence.checks import check_theta
-from robustnb.influence.forward_mode import jvp
+from robustnb.influence.forward_mode import jvp, plain_attention
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk
 from robustnb.influence.solution import Curvature
@@ -79,7 +79,7 @@ class ModelRisk(EmpiricalRisk):
         chosen = {
             name: part.view(shape) for part, (name, shape) in zip(parts, self._sizes(), strict=True)
         }
-        with eval_mode(self.model):
+        with eval_mode(self.model), plain_attention():
             answer: Tensor = functional_call(
                 self.model_module, {**self._fixed, **chosen}, (x.clone(),)
             )
