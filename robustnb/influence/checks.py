@@ -23,6 +23,7 @@ from robustnb.models.ask import check_form
 from robustnb.models.modes import eval_mode
 
 PROBED = 4  # examples on which a model and its loss are tried
+_CHECKED = 1_000  # examples at once; to check all of them together would hold them twice
 _ROUNDING = 1e-3  # of the largest output; batches of other sizes round differently
 _Made = TypeVar("_Made")
 
@@ -50,7 +51,7 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
             f"x must be float32 or float64, got {x.dtype}, in which no matrix is factored; use "
             "x.double() and model.double()"
         )
-    if not bool(torch.isfinite(x).all()):
+    if not all(bool(torch.isfinite(part).all()) for part in torch.split(x, _CHECKED)):
         raise ValueError("x holds NaN or infinite values; leave those examples out")
     if y.dtype.is_floating_point and not bool(torch.isfinite(y).all()):
         raise ValueError("y holds NaN or infinite values; leave those examples out")
