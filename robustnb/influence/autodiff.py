@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,19 +10,26 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
 from robustnb.influence.checks import check_theta
-from robustnb.influence.forward_mode import jvp
+from robustnb.influence.forward_mode import jvp, plain_attention
 from robustnb.influence.losses import Loss
 from robustnb.influence.risk import Decay, EmpiricalRisk
 from robustnb.influence.solution import Curvature
 from robustnb.models.modes import eval_mode
 
 _NUMBERS = 2**25  # of one forward pass over a chunk, by default at most so many
+_COLUMNS = 16  # taken through a chunk at once: each holds the activations of all its examples
 
 
 def fixed_tensors(model: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
     """Copies of all parameters and buffers but `names`: the model may be trained on meanwhile."""
     every = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach().clone() for name, tensor in every if name not in names}
+
+
+def _by_columns(function: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    """A function of a vector at each column of v (p, k), some columns at once."""
+    every = vmap(function, in_dims=1, out_dims=1, randomness="same")
+    return torch.cat([every(part) for part in torch.split(v, _COLUMNS, dim=1)], dim=1)
 
 
 class ModelRisk(EmpiricalRisk):
@@ -79,7 +86,7 @@ class ModelRisk(EmpiricalRisk):
         chosen = {
             name: part.view(shape) for part, (name, shape) in zip(parts, self._sizes(), strict=True)
         }
-        with eval_mode(self.model):
+        with eval_mode(self.model), plain_attention():
             answer: Tensor = functional_call(
                 self.model_module, {**self._fixed, **chosen}, (x.clone(),)
             )
@@ -108,8 +115,7 @@ class ModelRisk(EmpiricalRisk):
         def along(direction: Tensor) -> Tensor:
             return jvp(lambda t: self._losses(t, x, y), self.theta, direction)[1]
 
-        found: Tensor = vmap(along, in_dims=1, out_dims=1, randomness="same")(v)
-        return found
+        return _by_columns(along, v)
 
     def data_gradient(self) -> Tensor:
         """The mean gradient of the training losses, (p,)."""
@@ -125,7 +131,7 @@ class ModelRisk(EmpiricalRisk):
         one = self._hessian_column if curvature == "hessian" else self._gauss_newton_column
         for part in self.chunks(len(y)):
             column: Any = one(x[part], y[part])
-            total += vmap(column, in_dims=1, out_dims=1, randomness="same")(v).detach()
+            total += _by_columns(column, v).detach()
         return total / len(y)
 
     def _sizes(self) -> list[tuple[str, torch.Size]]:

@@ -23,21 +23,22 @@ from robustnb.models.ask import check_form
 from robustnb.models.modes import eval_mode
 
 PROBED = 4  # examples on which a model and its loss are tried
+_CHECKED = 1_000  # examples at once; to check all of them together would hold them twice
 _ROUNDING = 1e-3  # of the largest output; batches of other sizes round differently
 _Made = TypeVar("_Made")
 
 
 def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
-    """Refuse what is not x (n, ...) of finite floats with y (n,), at least one.
+    """Refuse what is not x (n, ...) of finite floats with y (n, ...), at least one.
 
     `like` are training points, whose dtype, device and shape x must have.
     """
     for name, given in (("x", x), ("y", y)):
         check_tensor(name, given)
-    if x.ndim < 2 or y.ndim != 1:
+    if x.ndim < 2 or y.ndim < 1:
         raise ValueError(
-            f"x must be (n, ...) and y (n,), got {tuple(x.shape)} and {tuple(y.shape)}; use "
-            "x[None] for one example, and class numbers, not one-hot rows"
+            f"x must be (n, ...) and y (n,) or (n, ...), got {tuple(x.shape)} and "
+            f"{tuple(y.shape)}; use x[None] and y[None] for one example"
         )
     if len(x) != len(y) or len(y) == 0:
         raise ValueError(
@@ -50,8 +51,10 @@ def check_examples(x: Tensor, y: Tensor, *, like: Tensor | None = None) -> None:
             f"x must be float32 or float64, got {x.dtype}, in which no matrix is factored; use "
             "x.double() and model.double()"
         )
-    if not bool(torch.isfinite(x).all()):
+    if not all(bool(torch.isfinite(part).all()) for part in torch.split(x, _CHECKED)):
         raise ValueError("x holds NaN or infinite values; leave those examples out")
+    if y.dtype.is_floating_point and not bool(torch.isfinite(y).all()):
+        raise ValueError("y holds NaN or infinite values; leave those examples out")
     if like is None:
         return
     if (x.dtype, x.device) != (like.dtype, like.device):
@@ -87,6 +90,21 @@ def check_answers(
     with eval_mode(model), torch.no_grad():
         check_own_answers(model, images)
     _check_loss(loss, outputs, labels)
+
+
+def check_products(risk: EmpiricalRisk) -> None:
+    """ValueError for a model that torch.func cannot differentiate twice, or example by example."""
+    v = torch.ones(risk.p, 2, dtype=risk.theta.dtype, device=risk.theta.device)
+    try:
+        risk.data_product(v, torch.arange(1, device=risk.y.device), "hessian")
+        risk.data_gradients(risk.x[:2], risk.y[:2])
+    except (RuntimeError, NotImplementedError) as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(
+            f"torch.func cannot take the second derivatives of this model and loss ({said}); write "
+            "the layer in plain operations (nn.LSTMCell for nn.LSTM), leave it frozen "
+            "(params='last'), or take another loss"
+        ) from error
 
 
 def check_own_answers(answer: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -133,6 +151,8 @@ def _check_outputs(outputs: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], 
         raise ValueError(
             "the model returns NaN or infinite outputs; check its parameters (training diverged?)"
         )
+    if loss is cross_entropy or is_hinge(loss):
+        _check_labels(y)
     if loss is cross_entropy:
         check_form(outputs, len(outputs))
         check_classes(y, outputs)
@@ -145,11 +165,24 @@ def _check_outputs(outputs: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], 
         check_classes(y, outputs)
 
 
+def _check_labels(y: Tensor) -> None:
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must be (n,) for this loss, got {tuple(y.shape)}; use class numbers, not one-hot "
+            "rows, or a loss of your own for targets of several numbers"
+        )
+
+
 def _check_loss(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor) -> None:
     """Refuse a loss that is not differentiable, or not that of each example by itself."""
     leaf = outputs.clone().requires_grad_()
     with torch.enable_grad():
         value = loss(leaf, y)
+        if len(y) > 1 and isinstance(value, Tensor) and value.shape == (len(y), len(y)):
+            raise ValueError(
+                f"outputs {tuple(leaf.shape)} and y {tuple(y.shape)} were spread over each other; "
+                "give both one shape: return outputs[:, 0] from the model"
+            )
         check_loss(value, len(leaf))
         if not value.requires_grad:
             raise ValueError(
@@ -179,6 +212,11 @@ def _agree(one: Tensor, other: Tensor) -> bool:
 def check_test(risk: EmpiricalRisk, x: Tensor, y: Tensor) -> None:
     """Refuse examples that are unlike the training points of a risk, or labels without a class."""
     check_examples(x, y, like=risk.x)
+    if y.shape[1:] != risk.y.shape[1:]:
+        raise ValueError(
+            f"y of an example has shape {tuple(y.shape[1:])}, of a training point "
+            f"{tuple(risk.y.shape[1:])}"
+        )
     if risk.loss is cross_entropy or is_hinge(risk.loss):
         with eval_mode(risk.model), torch.no_grad():
             check_classes(y, risk.model(x[:1].clone()))

@@ -15,6 +15,7 @@ from robustnb.influence.checks import (
     check_answers,
     check_examples,
     check_own_answers,
+    check_products,
 )
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.losses import Loss
@@ -24,6 +25,7 @@ from robustnb.models.modes import eval_mode
 from robustnb.scalars import finite, whole
 
 _FEATURE_CHUNK = 256
+_SHARED = "; a tensor that layers share goes by its first name, so name that one: params=[...]"
 
 
 def empirical_risk(
@@ -39,13 +41,14 @@ def empirical_risk(
     linear: Literal["auto", "yes", "no"] = "auto",
     chunk_size: int | None = None,
 ) -> EmpiricalRisk:
-    """The mean loss on x (n, ...), y (n,) + l2/2 |theta|^2, at the model's present parameters.
+    """The mean loss on x (n, ...), y (n, ...) + l2/2 |theta|^2, at the model's present parameters.
 
     loss: (outputs, y) -> (n,), twice differentiable. decay: see `robustnb.influence.risk`.
-    decayed: to "all" parameters, or to "weights" of two axes and more. params: "all", the "last"
-    linear layer, or names; the others are frozen. linear: "auto" finds out whether the outputs are
-    those of one linear layer in the chosen parameters, and then uses the closed form; "yes" refuses
-    a model where they are not, "no" differentiates always. The model is asked in evaluation mode.
+    decayed: to "all" parameters, or to "weights" of two axes and more. params: "all" that require a
+    gradient (every one where none does), the "last" linear layer, or names; the others are frozen.
+    linear: "auto" finds out whether the outputs are those of one linear layer in the chosen
+    parameters, and then uses the closed form; "yes" refuses a model where they are not, "no"
+    differentiates always. The model is asked in evaluation mode.
     """
     check_examples(x, y)
     check_choice("decay", decay, ("inside", "outside"))
@@ -73,19 +76,22 @@ def empirical_risk(
             "params='last', or linear='auto' to differentiate"
         )
     if layer is None:
-        return ModelRisk(
+        risk = ModelRisk(
             model, loss, x, y, names=names, decayed=marks, l2=l2, decay=decay,
             chunk_size=chunk_size, fixed=fixed,
         )  # fmt: skip
+        check_products(risk)
+        return risk
     return _linear_risk(model, layer, fixed, loss, x, y, l2, decay, decayed, chunk_size)
 
 
 def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
     known = [name for name, _ in model.named_parameters()]
+    free = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     if isinstance(params, str) and params not in ("all", "last"):
         raise ValueError(f"params must be 'all', 'last' or a list of names such as [{params!r}]")
     if params == "all":
-        chosen = known
+        chosen = free or known
     elif params == "last":
         layers = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
         if not layers:
@@ -96,10 +102,19 @@ def _names(model: nn.Module, params: str | Sequence[str]) -> list[str]:
         chosen = [name for name in known if name in params]
         missing = sorted(set(params) - set(known))
         if missing:
-            raise ValueError(f"the model has no parameter {missing}; it has {known}")
+            shared = _SHARED if _tied(model) & set(missing) else ""
+            raise ValueError(f"the model has no parameter {missing}; it has {known}{shared}")
+    if not chosen and known:
+        raise ValueError(f"the last linear layer has no parameter of its own{_SHARED}")
     if not chosen:
         raise ValueError("the model has no parameters to vary")
     return chosen
+
+
+def _tied(model: nn.Module) -> set[str]:
+    """The second and further names of parameters that have several."""
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return every - {name for name, _ in model.named_parameters()}
 
 
 def _linear_layer(model: nn.Module, names: Sequence[str], x: Tensor) -> nn.Linear | None:

@@ -1,17 +1,20 @@
-"""torch.func's `jvp`, without the warning that its first use in a process prints.
+"""torch.func's `jvp` without the warning of its first use in a process, and what it needs.
 
-Forward mode loads decompositions that torch still writes with torch.jit.script, which warns.
+Forward mode loads decompositions that torch still writes with torch.jit.script, which warns. The
+fused kernels of attention have no forward mode; the plain formula has.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @cache
@@ -27,3 +30,15 @@ def jvp(function: Callable[[Tensor], Tensor], at: Tensor, along: Tensor) -> tupl
     _load()
     value, slope = torch.func.jvp(function, (at,), (along,))[:2]
     return value, slope
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by its formula in the block, which can be differentiated in every mode."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

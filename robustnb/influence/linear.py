@@ -173,7 +173,7 @@ class LinearRisk(EmpiricalRisk):
     def sample_products(self, v: Tensor, rows: Tensor, curvature: Curvature) -> Tensor:
         """As `data_product`, each column of v with its own examples rows[j] (k, b), at once."""
         k, b = rows.shape
-        features, y = self.features[rows], self.y[rows].flatten()  # (k, b, d)
+        features, y = self.features[rows], self.y[rows].flatten(0, 1)  # (k, b, d)
         weight, shift = self._split(v)
         along = torch.einsum("kbd,kcd->kbc", features, weight) + shift[:, None]
         z = self._z(features.flatten(0, 1), self.theta)

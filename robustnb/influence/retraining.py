@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from robustnb.errors import warn
 from robustnb.influence.checks import check_columns, check_index, check_test
 from robustnb.influence.linear import LinearRisk
 from robustnb.influence.refit import Refits, refit_without
@@ -18,6 +19,10 @@ from robustnb.influence.solution import Curvature, Solver
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+_FARTHER = 100.0  # times the gradient of the refits
+_FLAT = 1e-4  # a gradient below it is that of a minimum, up to rounding
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def leave_one_out(
     """Remove each training point of `index` (k,), retrain, and compare with the influence.
 
     `refits` are those of `refit_without(risk, index)`, made here if not given; they serve any test
-    points. tol and max_iter are of the refits.
+    points. tol and max_iter are of the refits. Warns where the risk is farther from a minimum than
+    its refits: then they also undo what training left to do.
     """
     index = check_index(index, risk.n, device=risk.y.device)
     s = inverse_hvp(risk, x_test, y_test, solver=solver, damping=damping, curvature=curvature).x
@@ -103,9 +109,19 @@ def leave_one_out(
             "refits are of other removed points or of another risk; use refit_without(risk, index) "
             "with this risk and this index"
         )
+    _warn_unfitted(risk, refits)
     before = risk.losses(x_test, y_test)
     after = losses_at(risk, refits.thetas, x_test, y_test)
     return LeaveOneOut(index, predicted, (after - before).T, refits.gradient_norms)
+
+
+def _warn_unfitted(risk: EmpiricalRisk, refits: Refits) -> None:
+    norm, reached = float(risk.gradient().norm()), float(refits.gradient_norms.max())
+    if norm > _FARTHER * reached and norm > _FLAT:
+        warn(
+            f"the risk is not at a minimum (|gradient| {norm:.2g}, after retraining {reached:.2g}),"
+            " so the changes hold what training left undone; pass fit_risk(risk)"
+        )
 
 
 def losses_at(risk: EmpiricalRisk, thetas: Tensor, x_test: Tensor, y_test: Tensor) -> Tensor:
@@ -119,6 +135,8 @@ def losses_at(risk: EmpiricalRisk, thetas: Tensor, x_test: Tensor, y_test: Tenso
 
 
 def _per_row(statistic: object, predicted: Tensor, actual: Tensor) -> Tensor:
+    if predicted.shape[1] < 2:
+        raise ValueError("a correlation needs two removed points or more; pass a longer index")
     rows = zip(predicted.cpu().numpy(), actual.cpu().numpy(), strict=True)
     assert callable(statistic)
     return torch.tensor([float(statistic(p, a)) for p, a in rows], dtype=torch.float64)

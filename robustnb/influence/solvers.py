@@ -20,6 +20,7 @@ from robustnb.progress import progress
 from robustnb.scalars import finite, whole
 
 _MOST_PARAMETERS = 20_000  # 3.2 GB of float64
+_RAN_AWAY = 1e3  # relative residual; that of zero is 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class CG:
                 f"after {run.steps} products. Raise max_iter (now {self.max_iter}), raise tol "
                 f"(now {self.tol:g}), add damping, or use float64"
             )
+            if not solution.residual < _RAN_AWAY:
+                advice = (
+                    f"zero has 1, and this is what {run.steps} products made of it: the matrix is "
+                    "singular or nearly so. Add damping (or l2 to the risk)"
+                )
             raise NotConvergedError("CG", solution.residual, advice)
         return solution
 

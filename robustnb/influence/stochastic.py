@@ -117,14 +117,20 @@ class LiSSA:
                 h = start + h - (curved + shift * h) / scale
                 bar.advance()
                 if j % _CHECKED_EVERY == 0 and not float(h.norm()) <= grown:
-                    raise self._diverged(scale, j)
+                    raise self._diverged(risk, damping, curvature, scale, j)
         if not float(h.norm()) <= grown:
-            raise self._diverged(scale, depth)
+            raise self._diverged(risk, damping, curvature, scale, depth)
         x = (h / scale).view(risk.p, self.repeats, b.shape[1]).mean(1)
         residuals = relative_residuals(risk, x, b, damping=damping, curvature=curvature)
         return Solution(x, residuals, depth, "LiSSA")
 
-    def _diverged(self, scale: float, step: int) -> NotConvergedError:
+    def _diverged(
+        self, risk: EmpiricalRisk, damping: float, curvature: Curvature, scale: float, step: int
+    ) -> NegativeCurvatureError | NotConvergedError:
+        """Why the recursion grew: no inverse to find, or a scale that is too small."""
+        least, _ = extreme_eigenvalues(risk, generator=self.generator, curvature=curvature)
+        if least + damping <= 0:
+            return NegativeCurvatureError(least + damping, damping)
         return NotConvergedError(
             "LiSSA", math.inf,
             f"the recursion diverged within {step + 1} steps: scale {scale:.3g} is below the "

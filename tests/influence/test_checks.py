@@ -26,6 +26,7 @@ from robustnb.influence import (
     up_loss,
     up_params,
 )
+from robustnb.influence.checks import check_examples
 
 DRAWS = torch.Generator().manual_seed(0)
 X = torch.rand(30, 4, generator=DRAWS, dtype=torch.float64)
@@ -322,3 +323,14 @@ def test_influence_is_the_same_where_gradients_are_off(fitted):
 def test_lissa_wants_a_generator_and_not_none():
     with pytest.raises(TypeError, match="draws batches"):
         LiSSA(generator=None)
+
+
+def test_examples_are_checked_a_part_at_a_time(monkeypatch):
+    seen, finite = [], torch.isfinite
+    monkeypatch.setattr(torch, "isfinite", lambda part: seen.append(len(part)) or finite(part))
+    many = torch.zeros(3_500, 2)
+    check_examples(many, many[:, 0].long())
+    assert sum(seen) == 3_500 and max(seen) <= 1_000
+    many[-1, -1] = torch.inf
+    with pytest.raises(ValueError, match="x holds NaN or infinite"):
+        check_examples(many, many[:, 0].long())

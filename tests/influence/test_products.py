@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.autograd.functional import hessian
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
-from robustnb.influence import LinearRisk, ModelRisk, cross_entropy, empirical_risk, smooth_hinge
+from robustnb.influence import (
+    LinearRisk,
+    ModelRisk,
+    autodiff,
+    cross_entropy,
+    empirical_risk,
+    smooth_hinge,
+)
 from tests.influence.conftest import D, make_risk, smooth_network
 
 
@@ -124,3 +131,24 @@ def test_the_model_keeps_its_mode_and_weights(generator):
 def test_a_vector_of_the_wrong_length_is_refused(network_risk):
     with pytest.raises(ValueError, match=f"{network_risk.p} rows"):
         network_risk.product(torch.ones(3))
+
+
+def test_many_columns_do_not_hold_their_activations_together(network_risk, generator, monkeypatch):
+    held = []
+
+    def spied(function, **settings):
+        def run(v):
+            held.append(v.shape[1])
+            return vmap(function, **settings)(v)
+
+        return run
+
+    monkeypatch.setattr(autodiff, "vmap", spied)
+    v = torch.randn(network_risk.p, 100, generator=generator, dtype=torch.float64)
+    product = network_risk.product(v)
+    slopes = network_risk.data_slopes(v, network_risk.x, network_risk.y)
+    assert max(held) <= 16
+    monkeypatch.undo()
+    torch.testing.assert_close(product, network_risk.matrix() @ v)
+    gradients = network_risk.data_gradients(network_risk.x, network_risk.y)
+    torch.testing.assert_close(slopes, gradients @ v)
