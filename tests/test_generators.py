@@ -84,6 +84,7 @@ ARGUMENTS = {
     "models": {
         "ResNet": ((), {"blocks": (1, 1, 1, 1)}),
         "WideResNet": ((), {"depth": 10, "widen": 1}),
+        "small_image_net": (("resnet18",), {}),
         "wide_resnet": ((), {"depth": 10, "widen": 1}),
         **{name: ((), {}) for name in (
             "BinaryCNN", "DenseNet", "LightCNN", "MLP", "PlainCNN", "SmallCNN", "TanhCNN",

@@ -201,6 +201,8 @@ def made_book(toy, monkeypatch):
     """Make the toy's book up to its pages; returns what was told."""
     monkeypatch.setattr(book, "build", lambda project, source, report: source)
     monkeypatch.setattr(book, "source_root", lambda project: project.root)
+    for name in ("_config.yml", "_toc.yml"):
+        (toy.root / name).write_text("{}\n")
 
     def make(profile=None):
         told: list[str] = []
