@@ -1,4 +1,4 @@
-"""A folder that cannot be written, told in one line that says which variable names another."""
+"""What the system refuses a command: room, folders, open files; told in one line with the fix."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What the runs say about one part: estimate, interval, p-value and power, before any verdict.
 
 The interval is the hull of the bootstrap (over seeds crossed with examples) and of Student's t over
-seeds; where one run is judged by its examples, of the bootstrap and the exact binomial forms. A
+seeds. Where one run is judged by its examples it is that of the bootstrap and the exact binomial
+forms; so, too, where all examples of all seeds agree, which leaves the first two without width. A
 p-value is the larger of the same methods', so that a test rejects exactly when the interval does.
 """
 
@@ -39,6 +40,8 @@ from robustnb.stats import (
     tost,
     wilson,
 )
+
+_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def compute_evidence(part: Part, runs: Sequence[RunData], *, draws: int = DRAWS)
     boot = bootstrap(part.estimand, arms, draws=draws) - reference
     if error:
         boot = boot + error * np.random.default_rng(1).standard_normal(len(boot))
-    binomial = _binomial_arms(part, arms)
+    binomial = _binomial_arms(part, arms, spread=float(np.ptp(boot)))
     values = per_seed(part.estimand, arms) - reference
     found = Evidence(
         part=part,
@@ -223,7 +226,7 @@ def _margin_test(found: Evidence, margin: float) -> float:
         beyond_it = max(int((draws >= margin).sum()), int((draws <= -margin).sum()))
         tail = (beyond_it + 1) / (draws.size + 1)
         seeds = tost(found.gap, found.seed_error, margin, df=found.freedom)
-        return max(tail, seeds)
+        return max(tail, seeds, _binomial_margin_test(found, margin))
     toward = draws if found.gap > 0 else -draws
     tail = (int((toward <= margin).sum()) + 1) / (draws.size + 1)
     error = found.seed_error
@@ -231,10 +234,34 @@ def _margin_test(found: Evidence, margin: float) -> float:
     return min(1.0, 2 * max(tail, seeds))
 
 
-def _binomial_arms(part: Part, arms: Sequence[Mapping[str, Arm]]) -> tuple[Arm, ...]:
-    """The arms of a mean or a difference of yes-or-no outcomes judged within one run."""
+def _binomial_margin_test(found: Evidence, margin: float) -> float:
+    """The least alpha whose exact 1 - 2 alpha interval lies within the margin; 0 without one."""
+
+    def outside(alpha: float) -> bool:
+        ends = _binomial_interval(found.binomial, 1 - 2 * alpha)
+        assert ends is not None
+        return max(abs(end - found.reference) for end in ends) >= margin
+
+    if not found.binomial:
+        return 0.0
+    low, high = 0.0, 0.5
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if outside(middle) else (low, middle)
+    return high
+
+
+def _binomial_arms(
+    part: Part, arms: Sequence[Mapping[str, Arm]], *, spread: float
+) -> tuple[Arm, ...]:
+    """The arms of a mean or a difference of yes-or-no outcomes judged by the examples of one run.
+
+    Over seeds that is so where nothing spreads: seeds may share their examples, so that those of
+    one run are all that is known to be independent.
+    """
     estimand = part.estimand or {}
-    if part.unit == "seeds" or not ({"mean", "difference"} & set(estimand)):
+    over_seeds = part.unit == "seeds" and spread > 0
+    if over_seeds or not ({"mean", "difference"} & set(estimand)):
         return ()
     picked = tuple(arms[0][name] for name in arms_of(estimand))
     return picked if all(arm.binary for arm in picked) else ()

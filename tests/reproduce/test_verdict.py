@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats as st
 
 from robustnb.reproduce import words
 from robustnb.reproduce.attack_audits import failed_audit
@@ -11,7 +12,7 @@ from robustnb.reproduce.estimands import Arm
 from robustnb.reproduce.evidence import RunData, compute_evidence
 from robustnb.reproduce.registry_types import Nearest, Number, Plan
 from robustnb.reproduce.verdict import judge_all
-from robustnb.stats import percentile_interval, t_interval
+from robustnb.stats import clopper_pearson, percentile_interval, t_interval
 
 OK = {"ok": True}
 
@@ -292,6 +293,25 @@ def test_examples_of_the_first_seed_replicate_where_the_unit_says_so(part):
     one = part(unit="examples", estimand={"mean": "a"}, null=0.5, seeds=(0, 1))
     found = judge(one, runs(a=0.7, seeds=2), "laptop")
     assert (found.word, found.n_seeds) == (words.SMALLER, 1)
+
+
+@pytest.mark.parametrize(("n", "word"), [(20, words.TOO_SMALL), (60, words.SMALLER)])
+def test_seeds_that_agree_to_the_last_example_prove_what_one_run_does(part, n, word):
+    none = [RunData(seed, {"a": arm_of(np.zeros(n))}) for seed in range(5)]
+    low = part(estimand={"mean": "a"}, null=0.1, sign=-1)
+    found = judge(low, none, "laptop")
+    assert found.interval.high == pytest.approx(clopper_pearson(0, n).high)
+    assert found.word == word and found.p == pytest.approx(st.binomtest(0, n, 0.1).pvalue)
+
+
+@pytest.mark.parametrize(("n", "word"), [(18, words.TOO_SMALL), (90, words.EQUAL_SMALLER)])
+def test_no_change_at_all_is_equal_once_the_examples_are_enough(part, n, word):
+    pair = {"a": arm_of(np.ones(n)), "b": arm_of(np.ones(n))}
+    same = part(kind="equivalence", margin=0.05, sign=None)
+    found = judge(same, [RunData(seed, pair) for seed in range(5)], "laptop")
+    bound = clopper_pearson(0, n, level=0.9).high
+    assert found.word == word and (bound < 0.05) == (found.p < 0.05)
+    assert found.interval_90.high == pytest.approx(bound)
 
 
 def test_within_one_run_few_changed_examples_prove_nothing(part):
