@@ -315,9 +315,6 @@ def settings_table(paper: Paper, name: str, parameters: Mapping[str, Any]) -> li
 
 def _readable(value: Any) -> Any:
     """A list of numbers as people write one; any other value as it is."""
-    numbers = isinstance(value, list) and all(isinstance(x, int | float) for x in value)
-    return (
-        ", ".join(f"{x:.3g}" if isinstance(x, float) else str(x) for x in value)
-        if numbers
-        else value
-    )
+    if not isinstance(value, list) or not all(isinstance(x, int | float) for x in value):
+        return value
+    return ", ".join(f"{x:.3g}" if isinstance(x, float) else str(x) for x in value)
